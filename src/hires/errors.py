@@ -1,0 +1,89 @@
+"""The errors a user can meet. Each says in one line what was wrong and where, and what to do.
+
+Everything here is raised where the fact is known and caught once, at the door (command line, HTTP).
+A door prints `str(error)` and nothing else; any other exception is a fault of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class HiresError(Exception):
+    """A mistake that the user can mend.
+
+    `message` says what was wrong and where, `hint` what to do about it; both without line breaks.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = " ".join(message.split())
+        self.hint = " ".join(hint.split())
+
+    def __str__(self) -> str:
+        if not self.hint:
+            return self.message
+        stop = "" if self.message.endswith((".", "!", "?")) else "."
+        return f"{self.message}{stop} {self.hint}"
+
+
+class SettingError(HiresError):
+    """A value that is out of range or not among the choices (sampler, size, steps, folder ...)."""
+
+
+class ModelFileError(HiresError):
+    """A weights file that is missing, broken, truncated, of an unknown kind or of the wrong kind."""
+
+
+class PromptError(HiresError):
+    """A prompt that cannot be used; `position` is the character (0-based) where the fault was seen."""
+
+    def __init__(self, message: str, hint: str = "", position: int | None = None) -> None:
+        super().__init__(message, hint)
+        self.position = position
+
+
+class ImageFileError(HiresError):
+    """A picture that is missing, broken, too large, or of a format that cannot be read."""
+
+
+class OutputError(HiresError):
+    """A result that could not be written (disk full, no permission, bad folder)."""
+
+
+class MemoryLimitError(HiresError):
+    """Work that does not fit the memory there is, or the budget that was stated."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault in a workflow, in the words and with the types that ComfyUI's clients know."""
+
+    type: str
+    message: str
+    details: str = ""
+    node: str | None = None
+    class_type: str | None = None
+    input: str | None = None
+    extra_info: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        where = f"node {self.node} ({self.class_type})" if self.node is not None else "workflow"
+        if self.input is not None:
+            where += f", input {self.input!r}"
+        details = f": {self.details}" if self.details and self.details != self.input else ""
+        return f"{where}: {self.message}{details}"
+
+
+class WorkflowError(HiresError):
+    """A workflow that cannot be run; `faults` holds every fault that was found, at once."""
+
+    def __init__(self, faults: list[Fault], source: str = "the workflow") -> None:
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        super().__init__(f"{source} has {count}: " + "; ".join(str(fault) for fault in faults))
+        self.faults = faults
+
+
+class Interrupted(Exception):
+    """The user stopped the work. Not an error: what was finished before is kept."""

@@ -1,0 +1,85 @@
+"""Settings: folders, device, precision and limits. From flags, then HIRES_* variables, then a TOML file, then defaults.
+
+Nothing below this file reads the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from hires.errors import SettingError
+
+WEIGHTS = ("auto", "float32", "float16", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that an engine is started with.
+
+    models_dir may hold ComfyUI's folders (checkpoints, loras ...) or A1111's (Stable-diffusion, Lora ...).
+    device "auto" takes CUDA, then Apple's MPS, then the CPU. max_megapixels bounds one picture before anything is
+    allocated; cache_megabytes bounds the results and sampler states kept between runs.
+    """
+
+    models_dir: Path = Path("models")
+    input_dir: Path = Path("input")
+    output_dir: Path = Path("outputs")
+    cache_dir: Path = field(default_factory=lambda: Path("~/.cache/hires").expanduser())
+    device: str = "auto"
+    weights: str = "auto"
+    max_megapixels: float = 200.0
+    cache_megabytes: int = 2048
+    loaded_models_megabytes: int = 12_000
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        if self.weights not in WEIGHTS:
+            raise SettingError(f"unknown precision of weights {self.weights!r}", f"Use one of {', '.join(WEIGHTS)}.")
+        for name in ("max_megapixels", "cache_megabytes", "loaded_models_megabytes"):
+            if getattr(self, name) <= 0:
+                raise SettingError(f"{name} must be above 0, not {getattr(self, name)}")
+
+
+def load_settings(overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings from the file named in HIRES_CONFIG (or ./hires.toml), the environment, and `overrides`.
+
+    Entries of `overrides` that are None do not count. An unknown name or a value of the wrong kind is a SettingError.
+    """
+    environ = os.environ if environ is None else environ
+    settings = Settings()
+    config = Path(environ.get("HIRES_CONFIG", "hires.toml"))
+    if config.is_file():
+        settings = _apply(settings, _read_toml(config), str(config))
+    elif "HIRES_CONFIG" in environ:
+        raise SettingError(f"there is no settings file {config}", "Correct HIRES_CONFIG.")
+    known = {entry.name for entry in fields(Settings)}
+    named = {key[6:].lower(): value for key, value in environ.items() if key.startswith("HIRES_")}
+    settings = _apply(settings, {key: value for key, value in named.items() if key in known}, "the environment")
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    return _apply(settings, given, "the flags")
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingError(f"the settings file {path} cannot be read: {error}") from error
+
+
+def _apply(settings: Settings, values: Mapping[str, Any], source: str) -> Settings:
+    types = {entry.name: type(getattr(settings, entry.name)) for entry in fields(Settings)}
+    changes: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in types:
+            raise SettingError(f"unknown setting {key!r} in {source}", f"There are: {', '.join(types)}.")
+        kind = Path if issubclass(types[key], Path) else types[key]
+        try:
+            changes[key] = Path(str(value)).expanduser() if kind is Path else kind(value)
+        except (TypeError, ValueError) as error:
+            raise SettingError(f"setting {key} in {source} must be a {kind.__name__}, not {value!r}") from error
+    return replace(settings, **changes)
