@@ -1,0 +1,1 @@
+"""Prompt -> conditioning: syntax, schedules, tokens, emphasis, embeddings, encoders."""
