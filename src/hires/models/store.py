@@ -1,0 +1,372 @@
+"""The models folders: which files there are, which one a name means, and the models loaded last."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from hires.errors import ModelFileError
+from hires.models.checkpoint import (
+    Checkpoint,
+    Placement,
+    file_identity,
+    load_checkpoint,
+    load_text_encoders,
+    load_unet,
+    load_vae,
+)
+from hires.models.clip import TextStack
+from hires.models.controlnet import ControlNet, load_controlnet
+from hires.models.folder import is_diffusers_folder
+from hires.models.handles import DiffusionModel, VaeModel
+from hires.models.hashes import HashCache, legacy_hash
+from hires.models.hypernetwork import Networks, load_hypernetwork
+from hires.models.inspection import ModelInfo, inspect
+from hires.models.lora import LoraFile, open_lora
+from hires.models.precision import WeightsPolicy
+from hires.models.upscale import UpscaleModel, load_upscaler
+from hires.models.weights import WEIGHT_SUFFIXES
+
+AnyModel = Checkpoint | VaeModel | DiffusionModel | TextStack | UpscaleModel | ControlNet
+Loaded = TypeVar("Loaded", Checkpoint, VaeModel, DiffusionModel, TextStack, UpscaleModel, ControlNet)
+
+# Kind (ComfyUI's folder type) -> folder names below a models folder: ComfyUI's, then A1111's.
+FOLDERS: Mapping[str, tuple[str, ...]] = {
+    "checkpoints": ("checkpoints", "Stable-diffusion"),
+    "loras": ("loras", "Lora", "LyCORIS"),
+    "vae": ("vae", "VAE"),
+    "embeddings": ("embeddings",),
+    "upscale_models": ("upscale_models", "ESRGAN", "RealESRGAN", "SwinIR", "DAT", "HAT", "ScuNET"),
+    "controlnet": ("controlnet", "t2i_adapter", "ControlNet"),
+    "text_encoders": ("text_encoders", "clip"),
+    "diffusion_models": ("diffusion_models", "unet"),
+    "clip_vision": ("clip_vision",),
+    "hypernetworks": ("hypernetworks",),
+    "vae_approx": ("vae_approx", "VAE-approx"),
+    "style_models": ("style_models",),
+    "gligen": ("gligen",),
+    "diffusers": ("diffusers",),
+    "configs": ("configs",),
+}
+ALIASES: Mapping[str, str] = {"clip": "text_encoders", "unet": "diffusion_models", "t2i_adapter": "controlnet"}
+OPEN_LORAS = 64  # an open file each
+KEPT_AT_LEAST = 2  # a base and its refiner
+HASHED_ON_DEMAND_BYTES = 20_000_000_000  # a name that is only a hash may cost this much reading, not more
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model file: its name relative to its folder, and where it is."""
+
+    name: str
+    path: Path
+
+
+class ModelStore:
+    """Finds models by name in one or more models folders, loads them, and keeps those used last.
+
+    `loaded_bytes` bounds the memory of kept models; the two used last are kept in any case. `cache_dir` is where
+    hashes are remembered. Safe to use from several threads; loading is done by one at a time.
+    """
+
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        device: torch.device | str = "cpu",
+        weights: WeightsPolicy = "auto",
+        *,
+        compute_dtype: torch.dtype = torch.float32,
+        vae_dtype: torch.dtype = torch.float32,
+        cache_dir: Path | None = None,
+        loaded_bytes: int = 12_000_000_000,
+    ) -> None:
+        self.folders = tuple(Path(folder) for folder in folders)
+        self.placement = Placement(torch.device(device), compute_dtype, vae_dtype, weights)
+        self.hashes = HashCache(cache_dir)
+        self._loaded_bytes = loaded_bytes
+        self._kept: OrderedDict[str, tuple[AnyModel, int]] = OrderedDict()
+        self._loras: OrderedDict[str, LoraFile] = OrderedDict()
+        self._lock = threading.RLock()
+
+    # ---- files ------------------------------------------------------------------------------------------------------
+
+    def directories(self, kind: str) -> tuple[Path, ...]:
+        """The folders in which files of a kind are looked for; those that are there."""
+        kind = ALIASES.get(kind, kind)
+        if kind not in FOLDERS:
+            raise ModelFileError(f"there is no kind of model {kind!r}", f"There are: {', '.join(FOLDERS)}.")
+        places = [root / name for root in self.folders for name in FOLDERS[kind]]
+        if kind == "embeddings":  # A1111 keeps them beside its models folder
+            places += [root.parent / "embeddings" for root in self.folders if (root / "Stable-diffusion").is_dir()]
+        found: dict[tuple[int, int], Path] = {}
+        for place in places:
+            if place.is_dir():
+                status = place.stat()
+                # "vae" and "VAE" are one folder where the file system ignores case
+                found.setdefault((status.st_dev, status.st_ino), place)
+        return tuple(found.values())
+
+    def entries(self, kind: str) -> list[Entry]:
+        """All files of a kind, by name; of files with one name in several folders the first counts."""
+        suffixes = (".yaml", ".yml") if kind == "configs" else WEIGHT_SUFFIXES
+        entries: dict[str, Entry] = {}
+        for directory in self.directories(kind):
+            for path in model_files(directory, suffixes, folders=kind in ("checkpoints", "diffusers")):
+                name = str(path.relative_to(directory))
+                entries.setdefault(name, Entry(name, path))
+        return sorted(entries.values(), key=lambda entry: entry.name)
+
+    def names(self, kind: str) -> list[str]:
+        """Names of all files of a kind, relative to their folder, sorted."""
+        return [entry.name for entry in self.entries(kind)]
+
+    def find(self, kind: str, name: str) -> Path:
+        """The file that `name` means: a relative path with either separator, in any case, a unique file name or stem,
+        "name [hash]", or a hash. Only files in the kind's folders can be meant. ModelFileError otherwise."""
+        entries = self.entries(kind)
+        bare, stated_hash = split_title(name)
+        for wanted in dict.fromkeys((name, bare)):
+            if (entry := match_name(entries, wanted)) is not None:
+                return entry.path
+        if stated_hash is not None and (path := self._by_hash(entries, stated_hash)) is not None:
+            return path
+        raise self._not_found(kind, name, entries)
+
+    def _by_hash(self, entries: Sequence[Entry], stated: str) -> Path | None:
+        """The file with a sha256 that starts as stated, or with that legacy hash."""
+        files = [entry.path for entry in entries if entry.path.is_file()]
+        if len(stated) == 8:
+            return next((path for path in files if legacy_hash(path) == stated), None)
+        unknown = []
+        for path in files:
+            known = self.hashes.known_sha256(path)
+            if known is None:
+                unknown.append(path)
+            elif known.startswith(stated):
+                return path
+        if sum(path.stat().st_size for path in unknown) > HASHED_ON_DEMAND_BYTES:
+            return None
+        return next((path for path in unknown if self.hashes.sha256(path).startswith(stated)), None)
+
+    def _not_found(self, kind: str, name: str, entries: Sequence[Entry]) -> ModelFileError:
+        """The error that names what is close and where it was looked for."""
+        directories = self.directories(kind)
+        if not directories:
+            places = ", ".join(str(root / FOLDERS[ALIASES.get(kind, kind)][0]) for root in self.folders)
+            return ModelFileError(f"no file {name!r}: there is no folder for {kind}", f"Make one: {places}.")
+        searched = ", ".join(str(directory) for directory in directories)
+        message = f"no file {name!r} among the {len(entries)} {kind} in {searched}"
+        close = close_names(name, [entry.name for entry in entries])
+        if close:
+            return ModelFileError(message, f"Did you mean {' or '.join(repr(one) for one in close)}?")
+        return ModelFileError(message, "Put it there or choose another.")
+
+    def models(self, *, with_hash: bool = True) -> list[ModelInfo]:
+        """A listing of all model files. Without `with_hash`, only hashes that are known already are given."""
+        lines = []
+        for kind in FOLDERS:
+            if kind == "configs":
+                continue
+            for entry in self.entries(kind):
+                info = inspect(entry.path, self.hashes, name=entry.name, with_hash=with_hash)
+                if not with_hash and entry.path.is_file() and (known := self.hashes.known_sha256(entry.path)):
+                    info = replace(info, hash=known[:10])
+                lines.append(info)
+        return lines
+
+    def hash(self, kind: str, name: str) -> str:
+        """The short hash by which infotext names a file: a LoRA's 12 hex digits, 10 for all others, "" for a folder."""
+        path = self.find(kind, name)
+        if path.is_dir():
+            return ""
+        return self.hashes.lora(path) if kind == "loras" else self.hashes.short(path)
+
+    # ---- loading ----------------------------------------------------------------------------------------------------
+
+    def checkpoint(self, name: str, *, prediction: str | None = None) -> Checkpoint:
+        """A checkpoint, loaded or kept. `prediction` overrides what the file says."""
+        path = self.find("checkpoints", name)
+        identity = self._identity(path)
+        embeddings = self.directories("embeddings")
+        return self._keep(
+            f"checkpoint {identity} {prediction} {embeddings}",
+            lambda: load_checkpoint(
+                path, self.placement, prediction=prediction, embedding_dirs=embeddings, identity=identity
+            ),
+        )
+
+    def vae(self, name: str) -> VaeModel:
+        """A separate VAE; also that of a checkpoint with this name."""
+        path = self._find_any(("vae", "checkpoints"), name)
+        identity = self._identity(path)
+        return self._keep(f"vae {identity}", lambda: load_vae(path, self.placement, identity=identity))
+
+    def unet(self, name: str, *, prediction: str | None = None) -> DiffusionModel:
+        """A UNet file of its own."""
+        path = self._find_any(("diffusion_models", "checkpoints"), name)
+        identity = self._identity(path)
+        return self._keep(
+            f"unet {identity} {prediction}",
+            lambda: load_unet(path, self.placement, prediction=prediction, identity=identity),
+        )
+
+    def text_encoders(self, *names: str) -> TextStack:
+        """One text encoder file, or SDXL's two, as one stack."""
+        paths = [self.find("text_encoders", name) for name in names]
+        identity = "+".join(self._identity(path) for path in paths)
+        embeddings = self.directories("embeddings")
+        return self._keep(
+            f"text {identity} {embeddings}",
+            lambda: load_text_encoders(paths, self.placement, embedding_dirs=embeddings, identity=identity),
+        )
+
+    def upscaler(self, name: str) -> UpscaleModel:
+        """A network that enlarges pictures."""
+        path = self.find("upscale_models", name)
+        identity = self._identity(path)
+        return self._keep(f"upscaler {identity}", lambda: load_upscaler(path, self.placement, identity=identity))
+
+    def controlnet(self, name: str) -> ControlNet:
+        """A ControlNet, Control-LoRA or T2I-Adapter."""
+        path = self.find("controlnet", name)
+        identity = self._identity(path)
+        return self._keep(f"control {identity}", lambda: load_controlnet(path, self.placement, identity))
+
+    def lora(self, name: str) -> LoraFile:
+        """An open LoRA; its tensors are read when they are used."""
+        path = self.find("loras", name)
+        identity = self._identity(path)
+        with self._lock:
+            if identity not in self._loras:
+                self._loras[identity] = open_lora(path, identity)
+            self._loras.move_to_end(identity)
+            while len(self._loras) > OPEN_LORAS:
+                self._loras.popitem(last=False)
+            return self._loras[identity]
+
+    def hypernetwork(self, name: str) -> tuple[str, Networks]:
+        """A key for a hypernetwork's content, and its networks."""
+        path = self.find("hypernetworks", name)
+        return self._identity(path), load_hypernetwork(path)
+
+    def forget(self) -> None:
+        """Let go of all kept models."""
+        with self._lock:
+            self._kept.clear()
+            self._loras.clear()
+
+    def _find_any(self, kinds: Sequence[str], name: str) -> Path:
+        for kind in kinds[1:]:
+            if match_name(self.entries(kinds[0]), name) is None and match_name(self.entries(kind), name) is not None:
+                return self.find(kind, name)
+        return self.find(kinds[0], name)
+
+    def _identity(self, path: Path) -> str:
+        """A key for the content: sha256 of a file, which infotext needs as well."""
+        return file_identity(path) if path.is_dir() else self.hashes.sha256(path)
+
+    def _keep(self, key: str, load: Callable[[], Loaded]) -> Loaded:
+        with self._lock:
+            if key not in self._kept:
+                self._make_room()
+                loaded = load()
+                self._kept[key] = (loaded, held_bytes(loaded))
+            self._kept.move_to_end(key)
+            kept: Loaded = self._kept[key][0]  # type: ignore[assignment]
+            return kept
+
+    def _make_room(self) -> None:
+        """Before loading one more: drop those used longest ago while over the limit, but keep the last one used."""
+        while len(self._kept) >= KEPT_AT_LEAST and sum(size for _, size in self._kept.values()) > self._loaded_bytes:
+            self._kept.popitem(last=False)
+
+
+def model_files(directory: Path, suffixes: Sequence[str], *, folders: bool) -> Iterator[Path]:
+    """Files below a directory with one of the suffixes, and, if `folders`, diffusers' model folders; links followed."""
+    seen: set[tuple[int, int]] = set()
+    for root, below, files in os.walk(directory, followlinks=True):
+        status = os.stat(root)
+        if (status.st_dev, status.st_ino) in seen:
+            below.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        if is_diffusers_folder(Path(root)) and Path(root) != directory:
+            below.clear()
+            if folders:
+                yield Path(root)
+            continue
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        yield from (Path(root, name) for name in files if name.lower().endswith(tuple(suffixes)) and name[0] != ".")
+
+
+def split_title(name: str) -> tuple[str, str | None]:
+    """(name without a trailing "[hash]", the hash): "model.safetensors [0123456789]", or a hash alone."""
+    if match := re.fullmatch(r"\s*(.*?)\s*\[([0-9a-fA-F]{8,64})\]\s*", name):
+        return match[1], match[2].lower()
+    if re.fullmatch(r"[0-9a-fA-F]{8}|[0-9a-fA-F]{10,64}", name.strip()):
+        return name, name.strip().lower()
+    return name, None
+
+
+def folded(name: str) -> str:
+    """A name as it is compared when the exact one is not there: one separator, one case, underscores for spaces."""
+    return name.replace("\\", "/").strip().lower().replace(" ", "_")
+
+
+def match_name(entries: Sequence[Entry], name: str) -> Entry | None:
+    """The entry of that name: exact, with other separators or case, then by a unique file name or stem."""
+    wanted = name.replace("\\", "/")
+    plain: list[Callable[[Entry], str]] = [
+        lambda entry: entry.name.replace("\\", "/"),
+        lambda entry: folded(entry.name),
+        lambda entry: folded(entry.path.name),
+        lambda entry: folded(stem(entry.name)),
+        lambda entry: folded(stem(entry.path.name)),
+    ]
+    for look, target in zip(plain, (wanted, *[folded(name)] * 4), strict=True):
+        found = [entry for entry in entries if look(entry) == target]
+        if len(found) == 1:
+            return found[0]
+    return None
+
+
+def stem(name: str) -> str:
+    """A name without a weights file's ending; other dots are part of it."""
+    ending = next((suffix for suffix in WEIGHT_SUFFIXES if name.lower().endswith(suffix)), "")
+    return name[: len(name) - len(ending)] if ending else name
+
+
+def close_names(name: str, names: Sequence[str]) -> list[str]:
+    """Up to three names that look like it, or contain it."""
+    by_stem = {folded(stem(one)): one for one in names}
+    wanted = folded(stem(split_title(name)[0]))
+    close = difflib.get_close_matches(wanted, list(by_stem), n=3, cutoff=0.5)
+    containing = [one for one in by_stem if wanted and wanted in one and one not in close]
+    return [by_stem[one] for one in (close + containing)[:3]]
+
+
+def held_bytes(loaded: AnyModel) -> int:
+    """Memory that a loaded model's weights take."""
+    if isinstance(loaded, Checkpoint):
+        return loaded.held_bytes
+    modules: list[torch.nn.Module]
+    if isinstance(loaded, VaeModel):
+        modules = [loaded.vae]
+    elif isinstance(loaded, DiffusionModel):
+        modules = [loaded.unet]
+    elif isinstance(loaded, UpscaleModel):
+        modules = [loaded.network.model]
+    elif isinstance(loaded, ControlNet):
+        modules = [] if loaded.module is None else [loaded.module]
+    else:
+        modules = [clip.module for clip in loaded.clips]
+    return sum(p.numel() * p.element_size() for module in modules for p in module.parameters())
