@@ -1,0 +1,1 @@
+"""What to do: node declarations, workflow files, validation, execution, results. Knows nothing of diffusion."""

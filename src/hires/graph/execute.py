@@ -1,0 +1,566 @@
+"""Running a validated workflow: what is needed, in which order, each result once, and never one that is known.
+
+The order and the treatment of lists, lazy inputs, expansion and blockers are ComfyUI's. Different here: a node
+that fails does not stop what does not depend on it, and results are shared across workflows by content.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hires.errors import Fault, HiresError, Interrupted, WorkflowError
+from hires.graph.cache import CachedResult, ResultCache
+from hires.graph.context import Context
+from hires.graph.declare import ExecutionBlocker, NodeResult, NodeType, Registry, call_hook
+from hires.graph.keys import node_key
+from hires.graph.order import strong_components
+from hires.graph.report import (
+    Event,
+    Failure,
+    NodeFailed,
+    NodeFinished,
+    NodeProgress,
+    NodeReport,
+    NodeStarted,
+    RunPlanned,
+    RunReport,
+    Status,
+    failure_of,
+)
+from hires.graph.validate import ValidatedWorkflow, ValidNode
+from hires.graph.workflow import Link, as_constant, as_link
+
+MAX_NODES_IN_RUN = 200_000
+"""Nodes that expand into nodes that expand ... end here."""
+
+FAR_FROM_OUTPUT = 3
+
+
+def execute(
+    validated: ValidatedWorkflow,
+    registry: Registry,
+    context: Context,
+    cache: ResultCache,
+    targets: Iterable[str] | None = None,
+    *,
+    force_outputs: bool = False,
+    on_event: Callable[[Event], None] | None = None,
+) -> RunReport:
+    """Run the outputs of the workflow, or the chosen nodes and what they need.
+
+    A cached output node does not run again but sends its `ui` again; with `force_outputs` it runs.
+    Failures and interruption are told in the report (`raise_for_failure`), with everything that was done.
+    """
+    chosen = tuple(dict.fromkeys(validated.outputs if targets is None else targets))
+    missing = [target for target in chosen if target not in validated.nodes]
+    if missing:
+        own = [fault for fault in validated.faults if fault.node in (None, *missing)]
+        gone = Fault("prompt_no_outputs", "cannot be run", f"node {missing[0]!r} is not there or not valid")
+        raise WorkflowError(own or list(validated.faults) or [gone], validated.source)
+    return _Run(validated, registry, context, cache, chosen, force_outputs, on_event).run()
+
+
+@dataclass(frozen=True)
+class _Expansion:
+    """A node that waits for the graph it expanded into: the results of its calls, with links still in them."""
+
+    calls: tuple[NodeResult, ...]
+    seconds: float
+
+
+class _Run:
+    """The state of one run."""
+
+    def __init__(
+        self,
+        validated: ValidatedWorkflow,
+        registry: Registry,
+        context: Context,
+        cache: ResultCache,
+        targets: tuple[str, ...],
+        force_outputs: bool,
+        on_event: Callable[[Event], None] | None,
+    ) -> None:
+        self.registry, self.context, self.cache, self.targets = registry, context, cache, targets
+        self.prompt = validated.prompt
+        self.on_event = on_event
+        self.nodes: dict[str, ValidNode] = dict(validated.nodes)
+        self.parent: dict[str, str] = {}  # expanded node -> the node that expanded into it
+        self.forced = {t for t in targets if force_outputs and self.nodes[t].type.is_output}
+        self.keys: dict[str, str] = {}
+        self.lasting: set[str] = set()  # nodes whose result may be reused by a later run
+        self.waiting: dict[str, int] = {}  # planned node -> how many of its sources are unfinished
+        self.followers: dict[str, list[str]] = {}  # unfinished node -> planned nodes that wait for it
+        self.readers: dict[str, set[str]] = {}  # node -> unfinished nodes that may still read its result
+        self.results: dict[str, CachedResult] = {}
+        self.broken: dict[str, str | None] = {}  # node without a result -> the node that failed
+        self.asked: dict[str, list[str]] = {}  # node -> what it needs beyond its strong links
+        self.expansions: dict[str, _Expansion] = {}
+        self.rank: dict[str, int] = {}
+        self.order: dict[str, int] = {}
+        self.ready: list[tuple[int, int, str]] = []
+        self.reports: dict[str, NodeReport] = {}
+        self.failures: list[Failure] = []
+        self.lazy_seconds: dict[str, float] = {}
+
+    # The run
+
+    def run(self) -> RunReport:
+        started = time.perf_counter()
+        self.cache.keep_instances((node.id, node.type.name) for node in self.nodes.values())
+        current: str | None = None
+        interrupted = False
+        try:
+            self._plan(self.targets)
+            self._announce()
+            while self.waiting:
+                current = self._next()
+                self._step(current)
+        except Interrupted:
+            interrupted = True
+            for node_id in self.waiting:
+                self._report(node_id, "skipped")
+        outputs = {target: self.results[target] for target in self.targets if target in self.results}
+        return RunReport(
+            nodes=self.reports,
+            outputs=self.targets,
+            failures=tuple(self.failures),
+            interrupted=interrupted,
+            interrupted_node=current if interrupted else None,
+            seconds=time.perf_counter() - started,
+            _held=outputs,
+            _keys=self.keys,
+            _cache=self.cache,
+        )
+
+    def _next(self) -> str:
+        """The ready node that comes first: outputs, then what is near to them, then the order of discovery."""
+        while self.ready:
+            node_id = heapq.heappop(self.ready)[2]
+            if self.waiting.get(node_id) == 0:
+                return node_id
+        # Only graphs that nodes expanded into can wait for each other: validation refuses the workflow's own circles.
+        return next(node_id for node_id in (*self.expansions, *self.waiting) if node_id in self.waiting)
+
+    def _step(self, node_id: str) -> None:
+        """Run a node whose sources are finished, or find out what else it needs."""
+        node = self.nodes[node_id]
+        if self.waiting[node_id] > 0:
+            self._fail(node_id, HiresError("it waits for itself through the graph it expanded into"), {})
+            return
+        culprits = [source for source in self._sources(node_id) if source in self.broken]
+        if culprits:
+            self._finish_broken(node_id, "skipped", self.broken[culprits[0]])
+            return
+        self.context.check_interrupted()
+        started = time.perf_counter()
+        inputs: dict[str, list[Any]] = {}
+        try:
+            if node_id in self.expansions:
+                expansion = self.expansions.pop(node_id)
+                self._finish(node_id, self._combine(node.type, expansion.calls), expansion.seconds)
+                return
+            if node_id not in self.lazy_seconds:
+                if self._reuse(node_id):  # another node did the same work since the plan was made
+                    self._tell_reused(node_id)
+                    self._release(node_id)
+                    return
+                self.lazy_seconds[node_id] = 0.0
+                self._emit(NodeStarted(node_id, node.type.name, self._display(node_id), self.parent.get(node_id)))
+            view = self.context.for_node(node_id, self.keys[node_id], self.prompt, self._progress_of(node_id))
+            inputs = self._inputs(node)
+            wanted = self._wanted(node, inputs, view)
+            if wanted:
+                self._wait_for(node_id, wanted)
+                self.lazy_seconds[node_id] += time.perf_counter() - started
+                return
+            calls, blocker = self._call(node, inputs, view)
+            seconds = self.lazy_seconds[node_id] + time.perf_counter() - started
+            if any(call.expand for call in calls):
+                self._expand(node, calls, seconds)
+            elif blocker is not None:
+                self._block(node_id, self._combine(node.type, calls), blocker, seconds, inputs)
+            else:
+                self._finish(node_id, self._combine(node.type, calls), seconds)
+        except Interrupted:
+            raise
+        except Exception as error:
+            self._fail(node_id, error, inputs)
+
+    # Planning
+
+    def _plan(self, roots: Iterable[str]) -> None:
+        """Take the roots and all they need into the run; reuse what the cache has instead of what it needs."""
+        self._name(roots)
+        found: list[str] = []
+        rest = list(roots)[::-1]
+        seen: set[str] = set()
+        while rest:
+            node_id = rest.pop()
+            if node_id in seen or node_id in self.waiting or node_id in self.results or node_id in self.broken:
+                continue
+            seen.add(node_id)
+            if not self._reuse(node_id):
+                found.append(node_id)
+                rest.extend(reversed(self._strong_sources(node_id)))
+        for node_id in found:
+            self.order.setdefault(node_id, len(self.order))
+            self.waiting[node_id] = 0
+            for link in self.nodes[node_id].links.values():
+                self.readers.setdefault(link.node, set()).add(node_id)
+        for distance in range(FAR_FROM_OUTPUT):
+            for node_id in found:
+                if distance == 0 and self.nodes[node_id].type.is_output:
+                    self.rank[node_id] = 0
+                if self.rank.get(node_id) == distance:
+                    for source in self._strong_sources(node_id):
+                        self.rank[source] = min(self.rank.get(source, FAR_FROM_OUTPUT), distance + 1)
+        for node_id in found:
+            self._wait_for(node_id, self._strong_sources(node_id), planned=True)
+
+    def _name(self, roots: Iterable[str]) -> None:
+        """Give keys to the roots and all they depend on, sources first."""
+
+        def unnamed(node_id: str) -> list[str]:
+            links = self.nodes[node_id].links.values()
+            return list(dict.fromkeys(link.node for link in links if link.node not in self.keys))
+
+        for component in strong_components([root for root in roots if root not in self.keys], unnamed):
+            node = self.nodes[component[0]]
+            if len(component) > 1 or node.id in unnamed(node.id):
+                raise HiresError(f"the nodes {', '.join(component)} depend on each other in a circle")
+            key, lasting = node_key(node, self.keys, self.context)
+            if lasting and all(link.node in self.lasting for link in node.links.values()):
+                self.lasting.add(node.id)
+            self.keys[node.id] = key
+
+    def _wait_for(self, node_id: str, sources: Iterable[str], planned: bool = False) -> None:
+        """Let a planned node wait for those of the sources that are unfinished; it is ready when there are none."""
+        sources = list(dict.fromkeys(sources))
+        if not planned:
+            self._plan([source for source in sources if source not in self.waiting])
+            self.asked.setdefault(node_id, []).extend(sources)
+            for source in sources:
+                self.readers.setdefault(source, set()).add(node_id)
+        pending = [source for source in sources if source in self.waiting]
+        for source in pending:
+            self.followers.setdefault(source, []).append(node_id)
+        self.waiting[node_id] = len(pending)
+        if not pending:
+            self._make_ready(node_id)
+
+    def _make_ready(self, node_id: str) -> None:
+        heapq.heappush(self.ready, (self.rank.get(node_id, FAR_FROM_OUTPUT), self.order[node_id], node_id))
+
+    def _reuse(self, node_id: str) -> bool:
+        if node_id in self.forced or node_id not in self.lasting:
+            return False
+        result = self.cache.get(self.keys[node_id])
+        if result is None:
+            return False
+        self.results[node_id] = result
+        if self._status(node_id) != "computed":  # in this run, and let go of since
+            self._report(node_id, "reused", ui=result.ui)
+        return True
+
+    def _announce(self) -> None:
+        """Tell what is reused: what the plan took from the cache, and what stands there unasked behind it."""
+        for node_id, key in self.keys.items():
+            if node_id not in self.waiting and node_id not in self.results:
+                known = node_id in self.lasting and self.cache.get(key) is not None
+                self._report(node_id, "reused" if known else "unneeded")
+        reused = tuple(node_id for node_id in self.keys if self._status(node_id) == "reused")
+        self._emit(RunPlanned(tuple(self.waiting), reused))
+        for node_id in reused:
+            if self.reports[node_id].ui is not None:
+                self._tell_reused(node_id)
+
+    def _tell_reused(self, node_id: str) -> None:
+        report = self.reports[node_id]
+        self._emit(NodeFinished(node_id, report.class_type, self._display(node_id), "reused", ui=report.ui))
+
+    # Inputs and calls
+
+    def _strong_sources(self, node_id: str) -> list[str]:
+        node = self.nodes[node_id]
+        return list(dict.fromkeys(link.node for name, link in node.links.items() if not _is_lazy(node.type, name)))
+
+    def _sources(self, node_id: str) -> list[str]:
+        """What the node needs for certain, and what it asked for beyond that."""
+        return [*self._strong_sources(node_id), *self.asked.get(node_id, ())]
+
+    def _inputs(self, node: ValidNode) -> dict[str, list[Any]]:
+        """Input name -> list of values; a lazy input that was not asked for is None."""
+        inputs: dict[str, list[Any]] = {}
+        for entry in node.type.inputs:
+            if entry.name in node.links:
+                link = node.links[entry.name]
+                result = self.results.get(link.node)
+                if result is None:
+                    inputs[entry.name] = [None]
+                else:
+                    # A copy: a node that takes whole lists may change them.
+                    inputs[entry.name] = list(result.outputs[link.slot]) if link.slot < len(result.outputs) else []
+            elif entry.name in node.constants:
+                inputs[entry.name] = [node.constants[entry.name]]
+            elif entry.is_widget and entry.name in node.type.defaults:
+                inputs[entry.name] = [node.type.defaults[entry.name]]
+        return inputs
+
+    def _wanted(self, node: ValidNode, inputs: Mapping[str, list[Any]], view: Context) -> list[str]:
+        """The sources of lazy inputs that the node asks for and that have no result yet."""
+        hook = node.type.check_lazy_status
+        unknown = [name for name, link in node.links.items() if link.node not in self.results]
+        if hook is None or not unknown:
+            return []
+        hidden = self._hidden(node)
+        names: list[str] = []
+        if node.type.instantiate is not None:
+            hook = _bound(hook, self.cache.instance(node.id, node.type.name, node.type.instantiate))
+        for arguments in _spread(inputs, node.type.input_is_list):
+            if not any(_blockers(arguments, node.type.input_is_list)):
+                names += call_hook(hook, {**arguments, **hidden}, view) or ()
+        return [node.links[name].node for name in dict.fromkeys(names) if name in unknown]
+
+    def _call(
+        self, node: ValidNode, inputs: Mapping[str, list[Any]], view: Context
+    ) -> tuple[list[NodeResult], ExecutionBlocker | None]:
+        """Call the node once per index of its longest list; the last blocker that came in, if any did."""
+        function: Callable[..., Any] = node.type.function
+        if node.type.instantiate is not None:
+            function = _bound(function, self.cache.instance(node.id, node.type.name, node.type.instantiate))
+        more = self._hidden(node)
+        if node.type.context_parameter is not None:
+            more[node.type.context_parameter] = view
+        calls: list[NodeResult] = []
+        blocker: ExecutionBlocker | None = None
+        for arguments in _spread(inputs, node.type.input_is_list):
+            found = _blockers(arguments, node.type.input_is_list)
+            if found:
+                blocker = next((entry for entry in found if entry.message is not None), found[0])
+                calls.append(_blocked(node.type))
+                continue
+            self.context.check_interrupted()
+            calls.append(_as_result(node.type, function(**arguments, **more)))
+        return calls, blocker
+
+    def _hidden(self, node: ValidNode) -> dict[str, Any]:
+        values: dict[str, Any] = {
+            "PROMPT": self.prompt,
+            "DYNPROMPT": self.prompt,
+            "EXTRA_PNGINFO": self.context.extra_pnginfo,
+            "UNIQUE_ID": node.id,
+        }
+        given = {name: values.get(kind) for name, kind in node.type.hidden.items()}
+        return {name: [value] for name, value in given.items()} if node.type.input_is_list else given
+
+    def _combine(self, node_type: NodeType, calls: Iterable[NodeResult]) -> CachedResult:
+        """The results of the calls in one list per output, links into an expansion replaced by what they lead to."""
+        outputs: tuple[list[Any], ...] = tuple([] for _ in node_type.outputs)
+        ui: dict[str, list[Any]] | None = None
+        for call in calls:
+            for slot, value in enumerate(call.outputs[: len(outputs)]):
+                link = as_link(value) if call.expand else None
+                if link is not None:
+                    outputs[slot].extend(self._linked(link))
+                elif node_type.output_is_list[slot] and isinstance(value, list | tuple):
+                    outputs[slot].extend(value)
+                else:
+                    outputs[slot].append(value)
+            if call.ui is not None:
+                ui = ui if ui is not None else {}
+                for name, entries in call.ui.items():
+                    ui.setdefault(name, []).extend(entries)
+        return CachedResult(outputs, ui)
+
+    def _linked(self, link: Link) -> list[Any]:
+        outputs = self.results[link.node].outputs
+        return outputs[link.slot] if 0 <= link.slot < len(outputs) else []
+
+    # Expansion
+
+    def _expand(self, node: ValidNode, calls: list[NodeResult], seconds: float) -> None:
+        """Take the graphs of the calls into the run and let the node wait for what its outputs link to."""
+        needed: list[str] = []
+        for call in calls:
+            if not call.expand:
+                continue
+            if len(self.nodes) + len(call.expand) > MAX_NODES_IN_RUN:
+                raise HiresError(f"it expands without end: more than {MAX_NODES_IN_RUN} nodes in one run")
+            added = {node_id: self._expanded(node_id, raw, call.expand) for node_id, raw in call.expand.items()}
+            self.nodes |= added
+            self.parent |= dict.fromkeys(added, node.id)
+            needed += [node_id for node_id, entry in added.items() if entry.type.is_output]
+            for value in call.outputs:
+                link = as_link(value)
+                if link is not None:
+                    if link.node not in self.nodes:
+                        raise HiresError(f"it expands into a graph without the node {link.node!r} that it links to")
+                    needed.append(link.node)
+        self.expansions[node.id] = _Expansion(tuple(calls), seconds)
+        self._wait_for(node.id, needed)
+
+    def _expanded(self, node_id: str, raw: Mapping[str, Any], graph: Mapping[str, Any]) -> ValidNode:
+        if node_id in self.nodes:
+            raise HiresError(f"it expands into a node with the id {node_id!r}, which is taken")
+        node_type = self.registry.get(raw.get("class_type", ""))
+        if node_type is None:
+            raise HiresError(f"it expands into a node of the unknown class {raw.get('class_type')!r}")
+        links: dict[str, Link] = {}
+        constants: dict[str, Any] = {}
+        for name, value in raw.get("inputs", {}).items():
+            link = as_link(value)
+            if name not in node_type.by_name:
+                continue
+            if link is None:
+                constants[name] = as_constant(value)
+            elif link.node in graph or link.node in self.nodes:
+                links[name] = link
+            else:
+                raise HiresError(f"it expands into a link to the node {link.node!r}, which does not exist")
+        given = {*links, *constants, *node_type.defaults}
+        absent = [entry.name for entry in node_type.inputs if entry.required and entry.name not in given]
+        if absent:
+            raise HiresError(f"it expands into a {node_type.name} without the input {absent[0]!r}")
+        return ValidNode(node_id, node_type, constants, links)
+
+    # Endings
+
+    def _finish(self, node_id: str, result: CachedResult, seconds: float) -> None:
+        if node_id in self.lasting:
+            self.cache.put(self.keys[node_id], result)
+        self.results[node_id] = result
+        self._report(node_id, "computed", seconds, result.ui)
+        node_type = self.nodes[node_id].type
+        self._emit(NodeFinished(node_id, node_type.name, self._display(node_id), "computed", seconds, result.ui))
+        self._release(node_id)
+
+    def _block(
+        self,
+        node_id: str,
+        result: CachedResult,
+        blocker: ExecutionBlocker,
+        seconds: float,
+        inputs: Mapping[str, list[Any]],
+    ) -> None:
+        """Some or all calls were blocked. Not cached: a message must be told again, the rest costs little."""
+        self.results[node_id] = result
+        self._report(node_id, "blocked", seconds, result.ui, blocker.message)
+        if blocker.message is not None:
+            failure = failure_of(node_id, self.nodes[node_id].type, HiresError(blocker.message), inputs)
+            self.failures.append(failure)
+            self._emit(NodeFailed(node_id, failure))
+        self._release(node_id)
+
+    def _fail(self, node_id: str, error: Exception, inputs: Mapping[str, list[Any]]) -> None:
+        failure = failure_of(node_id, self.nodes[node_id].type, error, inputs)
+        self.failures.append(failure)
+        self._emit(NodeFailed(node_id, failure))
+        self._finish_broken(node_id, "failed", node_id)
+
+    def _finish_broken(self, node_id: str, status: Status, culprit: str | None) -> None:
+        self.broken[node_id] = culprit
+        self._report(node_id, status, because=culprit if culprit != node_id else None)
+        self._release(node_id)
+
+    def _release(self, node_id: str) -> None:
+        """The node is finished: wake those that wait for it, and let go of results that nobody reads any more."""
+        self.waiting.pop(node_id, None)
+        self.expansions.pop(node_id, None)
+        for follower in self.followers.pop(node_id, ()):
+            if follower in self.waiting:
+                self.waiting[follower] -= 1
+                if self.waiting[follower] == 0:
+                    self._make_ready(follower)
+        read = [link.node for link in self.nodes[node_id].links.values()]
+        for source in {*read, *self.asked.pop(node_id, ()), node_id}:
+            readers = self.readers.get(source, set())
+            readers.discard(node_id)
+            if not readers and source not in self.targets and source not in self.waiting:
+                self.results.pop(source, None)
+
+    def _report(
+        self,
+        node_id: str,
+        status: Status,
+        seconds: float = 0.0,
+        ui: Mapping[str, list[Any]] | None = None,
+        because: str | None = None,
+    ) -> None:
+        self.reports.pop(node_id, None)  # the order of the report is the order of the work
+        class_type = self.nodes[node_id].type.name
+        self.reports[node_id] = NodeReport(node_id, class_type, status, seconds, ui, because, self.parent.get(node_id))
+
+    def _status(self, node_id: str) -> Status | None:
+        report = self.reports.get(node_id)
+        return report.status if report is not None else None
+
+    def _display(self, node_id: str) -> str:
+        while node_id in self.parent:
+            node_id = self.parent[node_id]
+        return node_id
+
+    def _emit(self, event: Event) -> None:
+        if self.on_event is not None:
+            self.on_event(event)
+
+    def _progress_of(self, node_id: str) -> Callable[[int, int, Any], None]:
+        return lambda value, total, preview: self._emit(NodeProgress(node_id, value, total, preview))
+
+
+def _is_lazy(node_type: NodeType, name: str) -> bool:
+    # Without the hook nobody could ask for the input, so it counts as any other.
+    entry = node_type.by_name.get(name)
+    return entry is not None and entry.lazy and node_type.check_lazy_status is not None
+
+
+def _spread(inputs: Mapping[str, list[Any]], whole_lists: bool) -> list[dict[str, Any]]:
+    """The arguments of the calls: one per index of the longest list, shorter lists repeating their last value.
+
+    None if a list is empty. A node that takes whole lists is called once.
+    """
+    if whole_lists:
+        return [dict(inputs)]
+    if any(not values for values in inputs.values()):
+        return []
+    length = max((len(values) for values in inputs.values()), default=1)
+    return [{name: values[min(i, len(values) - 1)] for name, values in inputs.items()} for i in range(length)]
+
+
+def _blockers(arguments: Mapping[str, Any], whole_lists: bool) -> list[ExecutionBlocker]:
+    """The blockers among the arguments of a call."""
+    given = arguments.values()
+    values = [value for whole in given for value in whole] if whole_lists else list(given)
+    return [value for value in values if isinstance(value, ExecutionBlocker)]
+
+
+def _blocked(node_type: NodeType) -> NodeResult:
+    """Every output blocked, silently: the message has been told."""
+    return NodeResult(tuple([ExecutionBlocker()] if many else ExecutionBlocker() for many in node_type.output_is_list))
+
+
+def _as_result(node_type: NodeType, returned: Any) -> NodeResult:
+    """What a node returned, as a NodeResult: outputs as a tuple, or the only output bare."""
+    count = len(node_type.outputs)
+    if isinstance(returned, NodeResult):
+        result = returned
+    elif returned is None and count != 1:
+        result = NodeResult()
+    elif isinstance(returned, ExecutionBlocker) and count > 1:
+        result = NodeResult((returned,) * count)
+    elif isinstance(returned, tuple) and (count != 1 or len(returned) == 1):
+        result = NodeResult(returned)
+    else:
+        result = NodeResult((returned,))
+    if result.outputs and len(result.outputs) != count:
+        raise TypeError(f"the node {node_type.name} returned {len(result.outputs)} outputs, it declares {count}")
+    return result
+
+
+def _bound(function: Callable[..., Any], instance: Any) -> Callable[..., Any]:
+    bound: Callable[..., Any] = function.__get__(instance)
+    return bound
