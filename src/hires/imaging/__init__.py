@@ -1,0 +1,1 @@
+"""Pixels: resizing, reading pictures safely, drawing comparison sheets. Knows nothing of models."""
