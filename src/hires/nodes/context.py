@@ -1,0 +1,119 @@
+"""What hires' own nodes ask of a run: models, folders, limits, the cache of sampler states."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hires.errors import SettingError
+from hires.graph.context import Context
+from hires.graph.validate import resolve_file
+from hires.models.store import ModelStore
+from hires.sampling.trajectories import TrajectoryCache
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff")
+PLACES = ("input", "output", "temp")
+"""The folders that a picture's name may point to, as ComfyUI writes it: "name.png [output]"."""
+
+
+@dataclass
+class Counts:
+    """What a run cost: denoiser calls made, sampling steps computed and steps taken from the cache."""
+
+    denoiser_calls: int = 0
+    computed_steps: int = 0
+    reused_steps: int = 0
+
+
+class TempFolder:
+    """The folder of previews: the one given, else one that is made on first use and removed when the process ends."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+
+    @property
+    def path(self) -> Path:
+        with self._lock:
+            if self._path is None:
+                self._path = Path(tempfile.mkdtemp(prefix="hires-"))
+                atexit.register(shutil.rmtree, self._path, ignore_errors=True)
+            return self._path
+
+
+@dataclass
+class RunContext(Context):
+    """The services of one engine, seen from a node."""
+
+    store: ModelStore
+    input_dir: Path
+    output_dir: Path
+    trajectories: TrajectoryCache
+    max_megapixels: float = 200.0
+    counts: Counts = field(default_factory=Counts)
+    temp: TempFolder = field(default_factory=TempFolder)
+
+    def is_stopped(self) -> bool:
+        """Whether the user asked the run to stop; polled before every denoiser call."""
+        return self.stop is not None and self.stop.is_set()
+
+    def files(self, kind: str) -> Sequence[str]:
+        if kind == "input":
+            return folder_files(self.input_dir, PICTURES)
+        if kind == "input latents":
+            return folder_files(self.input_dir, (".latent",))
+        if kind == "output":
+            return [f"{name} [output]" for name in folder_files(self.output_dir, PICTURES)]
+        return self.store.names(kind)
+
+    def file_identity(self, kind: str, name: str) -> str:
+        own = kind.startswith("input") or kind == "output"
+        path = self.input_path(name) if own else self.store.find(kind, name)
+        status = path.stat()
+        return f"{path} {status.st_size} {status.st_mtime_ns}"
+
+    def input_path(self, name: str) -> Path:
+        """A file of the input folder; of another one for a name that ends in " [output]" or " [temp]".
+
+        A file that is not there is looked for under another spelling, as models are. SettingError when the name leads
+        out of the folder.
+        """
+        bare, place = split_place(name)
+        root = {"input": self.input_dir, "output": self.output_dir}.get(place) or self.temp.path
+        root = root.resolve()
+        path = (root / bare).resolve()
+        if not path.is_relative_to(root):
+            raise SettingError(f"the {place} file {bare!r} is outside the {place} folder")
+        if not path.is_file():
+            found, _ = resolve_file(bare, folder_files(root, (Path(bare).suffix.lower(),)))
+            return root / found if found is not None else path
+        return path
+
+    def output_folder(self, prefix: str) -> tuple[Path, str]:
+        """Folder and stem for a prefix such as "sub/ComfyUI"; SettingError when it leads out of the output folder."""
+        root = self.output_dir.resolve()
+        path = (root / prefix.replace("\\", "/")).resolve()
+        if not path.is_relative_to(root) or path == root:
+            raise SettingError(f"the filename prefix {prefix!r} leads out of the output folder")
+        return path.parent, path.name
+
+
+def split_place(name: str) -> tuple[str, str]:
+    """("a.png", "output") for "a.png [output]"; the place is "input" where none is named."""
+    for place in PLACES:
+        if name.endswith(f" [{place}]"):
+            return name.removesuffix(f" [{place}]"), place
+    return name, "input"
+
+
+def folder_files(folder: Path, suffixes: Sequence[str]) -> list[str]:
+    """Names below a folder with one of the suffixes, relative to it, sorted."""
+    if not folder.is_dir():
+        return []
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+    return sorted(path.relative_to(folder).as_posix() for path in found)

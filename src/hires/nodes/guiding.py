@@ -1,0 +1,28 @@
+"""What nodes set on a model for a run: its noise levels and its rules of guidance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from hires.models.handles import DiffusionModel
+from hires.sampling.guidance import Rule
+from hires.sampling.levels import NoiseLevels, continuous_levels, lcm_levels, standard_levels, zero_snr_levels
+
+RuleMaker = Callable[[DiffusionModel, NoiseLevels, Sequence[int]], Rule]
+"""(model, levels, shape of the latent) -> the rule of a run."""
+
+
+def noise_levels(model: DiffusionModel) -> NoiseLevels:
+    """The table of sigmas that a model was trained on, or that a node gave it."""
+    edm = model.options.get("edm")
+    if edm is not None:
+        return continuous_levels(*edm)
+    base = zero_snr_levels() if model.zero_terminal_snr else standard_levels()
+    return lcm_levels(base) if model.prediction == "lcm" else base
+
+
+def guidance_rules(model: DiffusionModel, levels: NoiseLevels, shape: Sequence[int]) -> tuple[Rule, ...]:
+    """The rule that takes the place of classifier-free guidance, of which the last set counts, and those behind it."""
+    combine = model.options.get("combine")
+    makers: tuple[RuleMaker, ...] = (*(() if combine is None else (combine,)), *model.options.get("after_cfg", ()))
+    return tuple(maker(model, levels, shape) for maker in makers)
