@@ -1,0 +1,11 @@
+"""The built-in model: a small Stable Diffusion 1.x that draws one-person cartoons, so that everything runs offline.
+
+It is an ordinary single-file checkpoint, loaded by the same code as any other; `data/` is a models folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+BUILT_IN_FOLDER = Path(__file__).parent / "data"
+BUILT_IN_NAME = "hires-pocket.safetensors"
