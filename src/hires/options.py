@@ -1,0 +1,123 @@
+"""From the flags of `hires txt2img` to a request: alone, or laid over the settings that a picture carries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hires.errors import SettingError
+from hires.imaging.pictures import open_picture
+from hires.metadata.files import picture_texts
+from hires.recipes.infotext import request_from
+from hires.recipes.request import HiresFix, Refiner, Txt2Img
+
+PLAIN = (
+    "prompt",
+    "negative",
+    "checkpoint",
+    "vae",
+    "sampler",
+    "schedule",
+    "steps",
+    "cfg",
+    "seed",
+    "batch_size",
+    "batch_count",
+    "clip_skip",
+    "variation_seed",
+    "variation_strength",
+    "ensd",
+    "rng",
+    "emphasis",
+    "eta",
+    "s_churn",
+    "s_tmin",
+    "s_tmax",
+    "s_noise",
+    "dialect",
+)
+HIRES = {
+    "upscaler": "upscaler",
+    "scale": "scale",
+    "denoise": "denoise",
+    "hires_steps": "steps",
+    "hires_sampler": "sampler",
+    "hires_schedule": "schedule",
+    "hires_prompt": "prompt",
+    "hires_negative": "negative",
+    "hires_cfg": "cfg",
+    "hires_checkpoint": "checkpoint",
+}
+REFINER = {
+    "switch_at": "switch_at",
+    "switch_by_steps": "by_steps",
+    "switch_step": "switch_step",
+    "refiner_passes": "passes",
+}
+
+
+def request_from_options(given: Mapping[str, Any]) -> Txt2Img:
+    """The request that flags describe; flags that are None were not given."""
+    request = _from_picture(given["from_"]) if given.get("from_") else Txt2Img()
+    if given.get("from_") is None and given.get("prompt") is None:
+        raise SettingError("there is no prompt", 'Write one: hires txt2img "a castle", or use --from PICTURE.png.')
+    changes = {name: given[name] for name in PLAIN if given.get(name) is not None}
+    if given.get("sampler") is not None and given.get("schedule") is None:
+        changes["schedule"] = "Automatic"
+    if given.get("size") is not None:
+        changes["width"], changes["height"] = parse_size(given["size"], "--size")
+    if given.get("seed_resize_from") is not None:
+        width, height = parse_size(given["seed_resize_from"], "--seed-resize-from")
+        changes |= {"seed_resize_width": width, "seed_resize_height": height}
+    request = replace(request, save_first_pass=bool(given.get("save_first_pass")), **changes)
+    return replace(request, hires=_hires(request.hires, given), refiner=_refiner(request.refiner, given))
+
+
+def _from_picture(path: Path) -> Txt2Img:
+    texts = picture_texts(open_picture(path))
+    if "parameters" not in texts:
+        raise SettingError(
+            f"{path.name} carries no generation parameters",
+            "It may have been saved by another program; `hires run` takes a ComfyUI picture.",
+        )
+    return request_from(texts["parameters"])
+
+
+def _hires(hires: HiresFix | None, given: Mapping[str, Any]) -> HiresFix | None:
+    changes = {field: given[flag] for flag, field in HIRES.items() if given.get(flag) is not None}
+    if given.get("hires_size") is not None:
+        changes["width"], changes["height"] = parse_size(given["hires_size"], "--hires-size", zero=True)
+    if given.get("hires") is False:
+        if changes:
+            raise SettingError(f"--no-hires and {', '.join(sorted(changes))} contradict each other", "Drop one.")
+        return None
+    if not changes and not given.get("hires"):
+        return hires
+    if "scale" in changes and "width" not in changes:
+        changes |= {"width": 0, "height": 0}
+    return replace(hires or HiresFix(), **changes)
+
+
+def _refiner(refiner: Refiner | None, given: Mapping[str, Any]) -> Refiner | None:
+    changes = {field: given[flag] for flag, field in REFINER.items() if given.get(flag) is not None}
+    if given.get("refiner") is not None:
+        refiner = replace(refiner, checkpoint=given["refiner"]) if refiner else Refiner(given["refiner"])
+    if refiner is None:
+        if changes:
+            raise SettingError("a refiner switch was given but no refiner", "Name its checkpoint with --refiner.")
+        return None
+    return replace(refiner, **changes)
+
+
+def parse_size(text: str, flag: str, zero: bool = False) -> tuple[int, int]:
+    """WIDTHxHEIGHT or one number for a square."""
+    match = re.fullmatch(r"\s*(\d{1,7})\s*(?:[xX×*]\s*(\d{1,7}))?\s*", text)
+    if match is None:
+        raise SettingError(f"{flag} must look like 768x512, not {text!r}")
+    width, height = int(match[1]), int(match[2] or match[1])
+    if not zero and (width == 0 or height == 0):
+        raise SettingError(f"{flag} cannot be {width}x{height}", "Both sides must be at least 16 pixels.")
+    return width, height

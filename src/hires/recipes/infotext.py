@@ -1,0 +1,246 @@
+"""Between a txt2img request and its infotext: which fields are written, in which order, and how they are read back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from hires import __version__
+from hires.errors import SettingError
+from hires.metadata.infotext import Infotext, read_infotext, write_infotext
+from hires.recipes.facts import ModelFacts
+from hires.recipes.request import HiresFix, Refiner, Txt2Img
+
+GPU_RNG = "NV"
+"""An infotext without RNG was drawn with the device's generator, which NV gives on any machine."""
+
+
+def infotext(request: Txt2Img, facts: Mapping[str, ModelFacts], index: int = 0, final: bool = True) -> str:
+    """The paragraph of image `index` (0-based over all batches). With final=False, of its first pass alone."""
+    return write_infotext(request.prompt, request.negative, _fields(request, facts, index, final))
+
+
+def _fields(request: Txt2Img, facts: Mapping[str, ModelFacts], index: int, final: bool) -> dict[str, Any]:
+    from hires.recipes.samplers import infotext_names, uses_ensd
+
+    checkpoint = facts[request.checkpoint or ""]
+    sampler, schedule = infotext_names(request.sampler, request.schedule)
+    varied = request.variation_strength > 0
+    fields: dict[str, Any] = {
+        "Steps": request.steps,
+        "Sampler": sampler,
+        "Schedule type": schedule,
+        "CFG scale": number(request.cfg),
+        "Seed": request.seed if varied else request.seed + index,
+        "Size": f"{request.width}x{request.height}",
+        "Model hash": checkpoint.hash,
+        "Model": checkpoint.stem,
+    }
+    if request.vae:
+        fields |= {"VAE hash": facts[request.vae].hash, "VAE": request.vae}
+    if varied:
+        fields["Variation seed"] = request.variation_seed + index
+        fields["Variation seed strength"] = number(request.variation_strength)
+    if request.seed_resize_width > 0 and request.seed_resize_height > 0:
+        fields["Seed resize from"] = f"{request.seed_resize_width}x{request.seed_resize_height}"
+    hires = request.hires if final else None
+    if hires is not None:
+        fields["Denoising strength"] = number(hires.denoise)
+    if request.clip_skip > 1:
+        fields["Clip skip"] = request.clip_skip
+    if request.ensd and request.eta != 0 and uses_ensd(request.sampler):
+        fields["ENSD"] = request.ensd
+    fields["RNG"] = request.rng
+    if hires is not None:
+        fields |= _hires_fields(request, hires, facts)
+    if request.emphasis != "Original":
+        fields["Emphasis"] = request.emphasis
+    fields |= _sampler_fields(request)
+    if request.refiner is not None and (final or request.refiner.passes != "second pass"):
+        fields |= _refiner_fields(request.refiner, facts)
+    if request.dialect != "webui":
+        fields["Dialect"] = request.dialect
+    if request.original_quirks:
+        fields["Original quirks"] = True
+    return fields | request.extra_fields | {"Version": f"hires {__version__}"}
+
+
+def _hires_fields(request: Txt2Img, hires: HiresFix, facts: Mapping[str, ModelFacts]) -> dict[str, Any]:
+    from hires.recipes.samplers import infotext_names
+
+    fields: dict[str, Any] = {}
+    if hires.checkpoint:
+        fields["Hires checkpoint"] = facts[hires.checkpoint].title
+    base_sampler, base_schedule = infotext_names(request.sampler, request.schedule)
+    sampler, schedule = infotext_names(hires.sampler or request.sampler, hires.schedule or request.schedule)
+    if sampler != base_sampler:
+        fields["Hires sampler"] = sampler
+    if hires.prompt and hires.prompt != request.prompt:
+        fields["Hires prompt"] = hires.prompt
+    if hires.negative and hires.negative != request.negative:
+        fields["Hires negative prompt"] = hires.negative
+    if hires.cfg is not None and hires.cfg != request.cfg:
+        fields["Hires CFG Scale"] = number(hires.cfg)
+    if schedule != base_schedule:
+        fields["Hires schedule type"] = schedule
+    if hires.width or hires.height:
+        fields["Hires resize"] = f"{hires.width}x{hires.height}"
+    else:
+        fields["Hires upscale"] = number(hires.scale)
+    if hires.steps:
+        fields["Hires steps"] = hires.steps
+    fields["Hires upscaler"] = hires.upscaler
+    return fields
+
+
+def _sampler_fields(request: Txt2Img) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    if request.eta is not None:
+        fields["Eta"] = number(request.eta)
+    for key, value, default in (
+        ("Sigma churn", request.s_churn, 0.0),
+        ("Sigma tmin", request.s_tmin, 0.0),
+        ("Sigma tmax", request.s_tmax, 0.0),
+        ("Sigma noise", request.s_noise, 1.0),
+    ):
+        if value != default:
+            fields[key] = number(value)
+    return fields
+
+
+def _refiner_fields(refiner: Refiner, facts: Mapping[str, ModelFacts]) -> dict[str, Any]:
+    fields: dict[str, Any] = {"Refiner": facts[refiner.checkpoint].title}
+    if refiner.switch_step is not None:
+        fields["Refiner switch step"] = refiner.switch_step
+    else:
+        fields["Refiner switch at"] = number(refiner.switch_at)
+        if refiner.by_steps:
+            fields["Refiner switch by sampling steps"] = True
+    if refiner.passes != "second pass":
+        fields["Hires refiner"] = refiner.passes
+    return fields
+
+
+def number(value: float) -> str:
+    """A number without a needless fraction: 7.0 -> 7, 0.45 -> 0.45."""
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
+
+
+def request_from(text: str) -> Txt2Img:
+    """The request that an infotext by hires or A1111 describes. Raises SettingError when it has no parameters."""
+    info = read_infotext(text)
+    if not info.fields:
+        raise SettingError("the picture carries no generation parameters", "It may have been saved by another program.")
+    known = _Reader(info)
+    width, height = info.size("Size") or (0, 0)
+    seed_resize = info.size("Seed resize from") or (0, 0)
+    request = Txt2Img(
+        prompt=info.prompt,
+        negative=info.negative,
+        checkpoint=_checkpoint(info),
+        vae=info.fields.get("VAE"),
+        sampler=info.fields.get("Sampler", "Euler"),
+        schedule=_schedule(info),
+        steps=known.read("Steps", int, 20),
+        cfg=known.read("CFG scale", float, 7.0),
+        width=width,
+        height=height,
+        seed=known.read("Seed", int, -1),
+        clip_skip=known.read("Clip skip", int, 1),
+        variation_seed=known.read("Variation seed", int, -1),
+        variation_strength=known.read("Variation seed strength", float, 0.0),
+        seed_resize_width=seed_resize[0],
+        seed_resize_height=seed_resize[1],
+        ensd=known.read("ENSD", int, 0),
+        rng=info.fields.get("RNG", GPU_RNG).replace("GPU", GPU_RNG),
+        emphasis=info.fields.get("Emphasis", "Original"),
+        eta=known.read("Eta", float, None),
+        s_churn=known.read("Sigma churn", float, 0.0),
+        s_tmin=known.read("Sigma tmin", float, 0.0),
+        s_tmax=known.read("Sigma tmax", float, 0.0),
+        s_noise=known.read("Sigma noise", float, 1.0),
+        dialect=info.fields.get("Dialect", "webui"),
+        original_quirks=not info.fields.get("Version", "").startswith("hires") or "Original quirks" in info.fields,
+    )
+    return replace(request, hires=_hires(info, known), refiner=_refiner(info, known))
+
+
+class _Reader:
+    """Reads numbers out of infotext fields, naming the field in the error."""
+
+    def __init__(self, info: Infotext) -> None:
+        self.info = info
+
+    def read(self, key: str, kind: Callable[[str], Any], default: Any) -> Any:
+        text = self.info.fields.get(key)
+        if text is None or text == "":
+            return default
+        try:
+            return kind(text)
+        except ValueError as error:
+            raise SettingError(f"the infotext field {key!r} should be a number, not {text!r}") from error
+
+
+def _checkpoint(info: Infotext) -> str | None:
+    name, hash_ = info.fields.get("Model"), info.fields.get("Model hash")
+    if name and hash_:
+        return f"{name} [{hash_}]"
+    return name or (f"[{hash_}]" if hash_ else None)
+
+
+def _schedule(info: Infotext) -> str:
+    """Before A1111 1.9 a bare "DPM++ 2M" meant the uniform schedule; since then its own default."""
+    schedule = info.fields.get("Schedule type")
+    if schedule:
+        return schedule
+    version = info.fields.get("Version", "")
+    digits = version.lstrip("vV").split("-")[0].split(".")
+    older = version == "" or (all(part.isdigit() for part in digits) and tuple(map(int, digits)) < (1, 9))
+    return "Uniform" if older and info.fields.get("Sampler") in BARE_MEANT_UNIFORM else "Automatic"
+
+
+BARE_MEANT_UNIFORM = (
+    "DPM++ 2M",
+    "DPM++ SDE",
+    "DPM++ 2M SDE",
+    "DPM++ 2M SDE Heun",
+    "DPM++ 2S a",
+    "DPM++ 3M SDE",
+    "DPM2",
+    "DPM2 a",
+)
+
+
+def _hires(info: Infotext, known: _Reader) -> HiresFix | None:
+    named = any(key in info.fields for key in ("Hires upscale", "Hires upscaler", "Hires resize"))
+    if not named or "Denoising strength" not in info.fields:
+        return None
+    width, height = info.size("Hires resize") or (0, 0)
+    return HiresFix(
+        upscaler=info.fields.get("Hires upscaler", "Latent"),
+        scale=known.read("Hires upscale", float, 2.0),
+        width=width,
+        height=height,
+        steps=known.read("Hires steps", int, 0),
+        denoise=known.read("Denoising strength", float, 0.7),
+        sampler=info.fields.get("Hires sampler"),
+        schedule=info.fields.get("Hires schedule type"),
+        prompt=info.fields.get("Hires prompt", ""),
+        negative=info.fields.get("Hires negative prompt", ""),
+        cfg=known.read("Hires CFG Scale", float, None),
+        checkpoint=info.fields.get("Hires checkpoint"),
+    )
+
+
+def _refiner(info: Infotext, known: _Reader) -> Refiner | None:
+    checkpoint = info.fields.get("Refiner")
+    if not checkpoint:
+        return None
+    return Refiner(
+        checkpoint=checkpoint,
+        switch_at=known.read("Refiner switch at", float, 0.8),
+        by_steps=info.fields.get("Refiner switch by sampling steps") == "True",
+        switch_step=known.read("Refiner switch step", int, None),
+        passes=info.fields.get("Hires refiner", "second pass"),
+    )

@@ -1,0 +1,152 @@
+"""What a user asks for: the fields of txt2img with hires fix and refiner, under the web UI's names and defaults."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field, replace
+
+from hires.errors import SettingError
+from hires.imaging.sizes import check_size, floor_to_latent
+from hires.recipes.sizes import hires_size
+
+REFINER_PASSES = ("first pass", "second pass", "both passes")
+RANDOM_SEEDS = 4294967294
+"""A1111 draws random seeds from 0 to 4294967293."""
+
+
+@dataclass(frozen=True)
+class HiresFix:
+    """The second pass. None and empty mean "as in the first pass".
+
+    denoise in 0..1 (0 = enlarge only); steps 0 = the first pass's; width/height 0 = by scale.
+    """
+
+    upscaler: str = "Latent"
+    scale: float = 2.0
+    width: int = 0
+    height: int = 0
+    steps: int = 0
+    denoise: float = 0.7
+    sampler: str | None = None
+    schedule: str | None = None
+    prompt: str = ""
+    negative: str = ""
+    cfg: float | None = None
+    checkpoint: str | None = None
+
+
+@dataclass(frozen=True)
+class Refiner:
+    """A second checkpoint that takes over during sampling.
+
+    switch_at in 0.01..1: over the share of noise removed (A1111 since 1.8), or of steps with by_steps. switch_step, if
+    set, names the first step (0-based) that the refiner takes. passes: with hires fix, where it works.
+    """
+
+    checkpoint: str
+    switch_at: float = 0.8
+    by_steps: bool = False
+    switch_step: int | None = None
+    passes: str = "second pass"
+
+
+@dataclass(frozen=True)
+class Txt2Img:
+    """Text to image. width and height 0 take the model's own size; seed -1 a random one.
+
+    original_quirks repeats A1111's pictures where hires mends a schedule that stops short of the clean picture
+    (DDIM, PLMS, UniPC, KL Optimal); it is set for infotexts that A1111 wrote.
+    """
+
+    prompt: str = ""
+    negative: str = ""
+    checkpoint: str | None = None
+    vae: str | None = None
+    sampler: str = "DPM++ 2M"
+    schedule: str = "Automatic"
+    steps: int = 20
+    cfg: float = 7.0
+    width: int = 0
+    height: int = 0
+    seed: int = -1
+    batch_size: int = 1
+    batch_count: int = 1
+    clip_skip: int = 1
+    hires: HiresFix | None = None
+    refiner: Refiner | None = None
+    save_first_pass: bool = False
+    variation_seed: int = -1
+    variation_strength: float = 0.0
+    seed_resize_width: int = 0
+    seed_resize_height: int = 0
+    ensd: int = 0
+    rng: str = "NV"
+    emphasis: str = "Original"
+    eta: float | None = None
+    s_churn: float = 0.0
+    s_tmin: float = 0.0
+    s_tmax: float = 0.0
+    s_noise: float = 1.0
+    dialect: str = "webui"
+    original_quirks: bool = False
+    extra_fields: dict[str, str] = field(default_factory=dict)
+
+
+def with_seeds(request: Txt2Img) -> Txt2Img:
+    """The request with -1 replaced by random seeds (the only use of unseeded randomness)."""
+    chooser = random.SystemRandom()
+    seed = request.seed if request.seed >= 0 else chooser.randrange(RANDOM_SEEDS)
+    variation = request.variation_seed if request.variation_seed >= 0 else chooser.randrange(RANDOM_SEEDS)
+    return replace(request, seed=seed, variation_seed=variation)
+
+
+def check_request(request: Txt2Img, max_megapixels: float) -> None:
+    """Raise SettingError for the first value that is out of range. Sizes must be set (not 0)."""
+    _range("steps", request.steps, 1, 10_000)
+    _range("cfg", request.cfg, 0, 1000)
+    _range("batch size", request.batch_size, 1, 256)
+    _range("batch count", request.batch_count, 1, 10_000)
+    _range("clip skip", request.clip_skip, 1, 12)
+    _range("seed", request.seed, -1, 2**64 - 1)
+    _range("variation strength", request.variation_strength, 0, 1)
+    check_size(request.width, request.height, max_megapixels, "the first pass", request.batch_size)
+    if request.rng not in ("CPU", "NV"):
+        raise SettingError(f"unknown random source {request.rng!r}", "Use CPU or NV.")
+    if request.hires is not None:
+        _check_hires(request, request.hires, max_megapixels)
+    if request.refiner is not None:
+        _check_refiner(request.refiner, request.steps)
+
+
+def _check_hires(request: Txt2Img, hires: HiresFix, max_megapixels: float) -> None:
+    _range("hires steps", hires.steps, 0, 10_000)
+    _range("denoising strength", hires.denoise, 0, 1)
+    _range("hires scale", hires.scale, 0.05, 64)
+    if hires.cfg is not None:
+        _range("hires cfg", hires.cfg, 0, 1000)
+    if hires.width < 0 or hires.height < 0:
+        raise SettingError(f"the hires size cannot be {hires.width}x{hires.height}", "Use 0 for by scale.")
+    size = hires_size(request.width, request.height, hires.scale, hires.width, hires.height)
+    check_size(size.width, size.height, max_megapixels, "the hires pass", request.batch_size)
+    check_size(*size.delivered, max_megapixels, "the hires pass", request.batch_size)
+
+
+def _check_refiner(refiner: Refiner, steps: int) -> None:
+    _range("refiner switch", refiner.switch_at, 0.01, 1)
+    if refiner.switch_step is not None:
+        _range("refiner switch step", refiner.switch_step, 0, steps)
+    if refiner.passes not in REFINER_PASSES:
+        raise SettingError(f"unknown refiner passes {refiner.passes!r}", f"Use one of {', '.join(REFINER_PASSES)}.")
+
+
+def _range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise SettingError(f"{name} must be from {low} to {high}, not {value}")
+
+
+def delivered_size(request: Txt2Img) -> tuple[int, int]:
+    """(width, height) in pixels of the final picture."""
+    if request.hires is None:
+        return floor_to_latent(request.width), floor_to_latent(request.height)
+    hires = request.hires
+    return hires_size(request.width, request.height, hires.scale, hires.width, hires.height).delivered
