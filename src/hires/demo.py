@@ -13,8 +13,8 @@ from hires.metadata.files import write_numbered
 from hires.pocket import BUILT_IN_NAME
 from hires.recipes.request import HiresFix, Txt2Img
 
-PROMPT = "1girl, pink hair, long hair, closed eyes, smile, white dress, beach, ocean, upper body"
-SEED = 5
+PROMPT = "1girl, pink hair, long hair, smile, beach, ocean, blue sky, upper body"
+SEED = 1
 SCALE = 2
 SHEET_HEIGHT = 512
 
