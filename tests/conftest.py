@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from unittest import mock
@@ -41,6 +42,12 @@ def make_checkpoint(layout: str, out: Path, dtype: str = "float32") -> Path:
     with mock.patch.object(sys, "argv", ["make_checkpoint.py", layout, str(out), "--dtype", dtype]):
         checkpoint_maker().main()
     return out
+
+
+@pytest.fixture(scope="session")
+def write_checkpoint() -> Callable[..., Path]:
+    """write_checkpoint(layout, path, dtype="float32"): random weights in one of the layouts."""
+    return make_checkpoint
 
 
 @pytest.fixture(scope="session")
