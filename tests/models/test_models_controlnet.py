@@ -189,18 +189,15 @@ def test_union_types_change_the_answer(checkpoint: Checkpoint, tmp_path: Path) -
                 parameter.copy_(torch.randn(parameter.shape) / parameter[0].numel() ** 0.5)
     handle = loaded(dict(union.named_parameters()), tmp_path / "union.safetensors")
     x, t, context, vector, hint = inputs(checkpoint)
-    answers = [
-        replace(handle, types=types).residuals(x, t, context, vector, hint).middle for types in ((), (0,), (6,))
-    ]
+    answers = [replace(handle, types=types).residuals(x, t, context, vector, hint).middle for types in ((), (0,), (6,))]
     assert not torch.allclose(answers[0], answers[1], atol=1e-3)
     assert not torch.allclose(answers[1], answers[2], atol=1e-3)
     control_type = torch.zeros(1, 8)
     control_type[0, 6] = 1.0
     with torch.inference_mode():
-        _, middle = union(
-            x[:1], t[:1], context[:1], [hint[:1]], control_type, [6], class_labels=None if vector is None else vector[:1],
-            return_dict=False,
-        )  # fmt: skip
+        labels = None if vector is None else vector[:1]
+        inputs_of_one = (x[:1], t[:1], context[:1], [hint[:1]], control_type, [6])
+        _, middle = union(*inputs_of_one, class_labels=labels, return_dict=False)
     torch.testing.assert_close(answers[2][:1], middle, rtol=1e-3, atol=1e-3)
 
 

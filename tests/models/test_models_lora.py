@@ -57,7 +57,9 @@ def pair(shape: torch.Size | tuple[int, ...], rank: int = 2, seed: int = 0) -> t
     return up, torch.randn(rank, shape[1], *tail, generator=draw)
 
 
-def test_kohya_file_adds_alpha_over_rank_times_up_times_down(sd15: Checkpoint, kohya: LoraFile, thin_models: Path) -> None:
+def test_kohya_file_adds_alpha_over_rank_times_up_times_down(
+    sd15: Checkpoint, kohya: LoraFile, thin_models: Path
+) -> None:
     applied = apply_lora(sd15.model, sd15.clip, kohya, te=0.5, unet=0.8)
     assert applied.model is not None and applied.clip is not None and applied.warning is None
     tensors = load_file(thin_models / "loras" / "lora_thin_sd15.safetensors")
@@ -104,7 +106,10 @@ def spellings(stem: str, ldm: str) -> dict[str, tuple[str, str]]:
     processor = stem.replace(".to_", ".processor.to_").removesuffix(".0")
     return {
         "kohya": (f"lora_unet_{flat}.lora_up.weight", f"lora_unet_{flat}.lora_down.weight"),
-        "kohya over latent-diffusion": (f"lora_unet_{ldm_flat}.lora_up.weight", f"lora_unet_{ldm_flat}.lora_down.weight"),
+        "kohya over latent-diffusion": (
+            f"lora_unet_{ldm_flat}.lora_up.weight",
+            f"lora_unet_{ldm_flat}.lora_down.weight",
+        ),
         "lycoris": (f"lycoris_{flat}.lora_up.weight", f"lycoris_{flat}.lora_down.weight"),
         "peft": (f"unet.{stem}.lora_B.weight", f"unet.{stem}.lora_A.weight"),
         "diffusers": (f"unet.{stem}.lora.up.weight", f"unet.{stem}.lora.down.weight"),
@@ -119,10 +124,15 @@ def spellings(stem: str, ldm: str) -> dict[str, tuple[str, str]]:
 @pytest.mark.parametrize("spelling", list(spellings("a.to_q", "b.to_q")))
 def test_every_spelling_means_the_same_layer(sd15: Checkpoint, tmp_path: Path, path: str, spelling: str) -> None:
     base = weight(sd15.model.unet, path)
-    names = {m: l for l, m in unet_block_names(module_unet_blocks(dict(sd15.model.unet.named_parameters()))).items()}
+    names = {
+        module: ldm
+        for ldm, module in unet_block_names(module_unet_blocks(dict(sd15.model.unet.named_parameters()))).items()
+    }
     up, down = pair(base.shape)
     keys = spellings(path, renamed(path, names) or "")[spelling]
-    applied = apply_lora(sd15.model, None, written(dict(zip(keys, (up, down), strict=True)), tmp_path / "a.safetensors"))
+    applied = apply_lora(
+        sd15.model, None, written(dict(zip(keys, (up, down), strict=True)), tmp_path / "a.safetensors")
+    )
     torch.testing.assert_close(weight(applied.model.unet, path), base + up @ down)
     assert applied.warning is None
 
@@ -316,7 +326,9 @@ def test_cut_rank(sd15: Checkpoint, tmp_path: Path) -> None:
     torch.testing.assert_close(weight(applied.model.unet, LAYER), base + 0.5 * up[:, :1] @ down[:1])
 
 
-def test_what_does_not_fit_is_named_by_block(sd15: Checkpoint, kohya: LoraFile, tmp_path: Path, thin_models: Path) -> None:
+def test_what_does_not_fit_is_named_by_block(
+    sd15: Checkpoint, kohya: LoraFile, tmp_path: Path, thin_models: Path
+) -> None:
     tensors = load_file(thin_models / "loras" / "lora_thin_sd15.safetensors")
     tensors["lora_unet_up_blocks_9_attentions_0_proj_in.lora_up.weight"] = torch.zeros(4, 2)
     tensors["lora_unet_up_blocks_9_attentions_0_proj_in.lora_down.weight"] = torch.zeros(2, 4)

@@ -56,7 +56,8 @@ class DeepShrink(Patch):
         return self._shrunk(h, place) if self.behind_skip else h
 
     def before_output(self, h: Tensor, skip: Tensor, place: Place) -> tuple[Tensor, Tensor]:
-        if h.shape[2] == skip.shape[2]:
+        # ComfyUI compares heights only, and fails where just the widths differ
+        if h.shape[2:] == skip.shape[2:]:
             return h, skip
         return self.resize(h, skip.shape[3], skip.shape[2], self.up), skip
 
@@ -83,7 +84,8 @@ class FreeU(Patch):
         if self.version == 2:
             mean = h.mean(dim=1, keepdim=True)
             low, high = mean.amin(dim=(1, 2, 3), keepdim=True), mean.amax(dim=(1, 2, 3), keepdim=True)
-            factor = (b - 1.0) * ((mean - low) / (high - low)) + 1.0
+            # a level of one cell has no spread
+            factor = (b - 1.0) * ((mean - low) / (high - low).clamp(min=torch.finfo(mean.dtype).tiny)) + 1.0
         half = h.shape[1] // 2
         return torch.cat([h[:, :half] * factor, h[:, half:]], dim=1), low_frequencies_scaled(skip, s)
 

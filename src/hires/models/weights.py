@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import pickle
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -65,16 +66,16 @@ class TensorInfo:
 
 
 @dataclass(frozen=True)
-class Weights:
+class Weights(ABC):
     """An open weights file. `tensors` tells what is in it; `read` maps one tensor; `path` is for messages."""
 
     path: Path
     tensors: Mapping[str, TensorInfo]
     metadata: Mapping[str, str] = field(default_factory=dict)
 
+    @abstractmethod
     def read(self, key: str) -> Tensor:
         """The tensor as it lies in the file: a view of the mapped file where the format allows."""
-        raise NotImplementedError
 
     def read_as(self, key: str, dtype: torch.dtype, *, mapped: bool = True) -> Tensor:
         """The tensor in `dtype`. If that is the file's and `mapped`, it stays in the mapped file; else it is in memory

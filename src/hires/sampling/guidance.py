@@ -168,8 +168,10 @@ class Guidance:
         """Everything that the denoiser calls of a step between two noise levels may depend on, beyond x and sigma.
 
         A step makes a few calls only and at levels between its two ends, so an entry counts when it may be in force
-        anywhere in that range: two runs that differ only in entries of other steps share this one.
+        anywhere in that range: two runs that differ only in entries of other steps share this one. Runs that go up
+        in noise have the ends in the other order.
         """
+        sigma, sigma_next = max(sigma, sigma_next), min(sigma, sigma_next)
         digest = hashlib.sha256(f"{self.network.identity} {self.network.prediction} {self.cfg!r}".encode())
         digest.update(f"{self._uses_uncond()} {self.fractional_timesteps}".encode())
         for rule in self.rules:
@@ -339,6 +341,9 @@ def _can_join(group: list[_Job], job: _Job) -> bool:
         return False
     if first.cond.control is not job.cond.control or (first.cond.control is not None and first.area != job.area):
         return False
+    height, width = first.size
+    if first.cond.area is not None and (len(group) + 1) * math.prod(first.x.shape[2:]) > 2 * height * width:
+        return False  # many tiles: no more memory than both sides of the whole latent take
     lengths = [member.cond.context.shape[1] for member in [*group, job]]
     return math.lcm(*lengths) <= 4 * min(lengths)
 

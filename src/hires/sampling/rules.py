@@ -64,6 +64,32 @@ class PerpNeg:
         return nothing + answer.guidance.cfg * (positive - (negative - along) * self.scale)
 
 
+@dataclass(frozen=True, eq=False)
+class DualCfg:
+    """Two guidances: from the negative to `middle` by cfg_middle, and from `middle` to the positive by cfg.
+
+    `nested` lets the second reach over the whole of the first; ComfyUI's formulas.
+    """
+
+    middle: Sequence[Cond]
+    cfg: float
+    cfg_middle: float
+    nested: bool
+    needs_uncond: bool = True
+
+    @property
+    def key(self) -> bytes:
+        return numbers_key("dual", self.cfg, self.cfg_middle, self.nested) + b"".join(c.key for c in self.middle)
+
+    def __call__(self, answer: Answer) -> Tensor:
+        middle = answer.estimate(self.middle)
+        negative = torch.zeros_like(middle) if answer.uncond is None else answer.uncond
+        towards = (answer.cond - middle) * self.cfg
+        if self.nested:
+            return negative + (middle + towards - negative) * self.cfg_middle
+        return negative + (middle - negative) * self.cfg_middle + towards
+
+
 Variant = Callable[[NoisePredictor], NoisePredictor]
 """The same network with a patch."""
 
