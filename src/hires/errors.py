@@ -67,13 +67,16 @@ class Fault:
     class_type: str | None = None
     input: str | None = None
     extra_info: dict[str, Any] = field(default_factory=dict)
+    hint: str = ""
+    """What ComfyUI's clients have no place for: said to people only."""
 
     def __str__(self) -> str:
         where = f"node {self.node} ({self.class_type})" if self.node is not None else "workflow"
         if self.input is not None:
             where += f", input {self.input!r}"
         details = f": {self.details}" if self.details and self.details != self.input else ""
-        return f"{where}: {self.message}{details}"
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{where}: {self.message.removesuffix('.') if details or hint else self.message}{details}{hint}"
 
 
 class WorkflowError(HiresError):
@@ -85,5 +88,5 @@ class WorkflowError(HiresError):
         self.faults = faults
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818 - no error: the user asked for it
     """The user stopped the work. Not an error: what was finished before is kept."""

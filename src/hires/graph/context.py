@@ -30,6 +30,8 @@ class Context(ABC):
     """The content key under which the node's result is kept; new at every run for a node that is never reused."""
     stop: threading.Event | None = None
     _report: ProgressReport | None = None
+    notes: tuple[str, ...] = ()
+    """What the node wants said beside its result in the report."""
 
     @abstractmethod
     def files(self, kind: str) -> Sequence[str]:
@@ -50,10 +52,15 @@ class Context(ABC):
         if self._report is not None:
             self._report(value, total, preview)
 
+    def note(self, text: str) -> None:
+        """Say something of how the result came about ("12 of 20 steps were there already"); for the report only."""
+        object.__setattr__(self, "notes", (*self.notes, text))
+
     def for_node(self, node_id: str, node_key: str, prompt: Mapping[str, Any], report: ProgressReport | None) -> Self:
         """The same services, seen from one node."""
         view = copy.copy(self)
-        for name, value in (("node_id", node_id), ("node_key", node_key), ("prompt", prompt), ("_report", report)):
+        given = {"node_id": node_id, "node_key": node_key, "prompt": prompt, "_report": report, "notes": ()}
+        for name, value in given.items():
             object.__setattr__(view, name, value)  # a subclass may be a frozen dataclass
         return view
 

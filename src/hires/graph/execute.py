@@ -87,6 +87,7 @@ class _Run:
     ) -> None:
         self.registry, self.context, self.cache, self.targets = registry, context, cache, targets
         self.prompt = validated.prompt
+        self.validated = validated
         self.on_event = on_event
         self.nodes: dict[str, ValidNode] = dict(validated.nodes)
         self.parent: dict[str, str] = {}  # expanded node -> the node that expanded into it
@@ -132,6 +133,8 @@ class _Run:
             interrupted=interrupted,
             interrupted_node=current if interrupted else None,
             seconds=time.perf_counter() - started,
+            faults=self.validated.faults,
+            warnings=self.validated.warnings,
             _held=outputs,
             _keys=self.keys,
             _cache=self.cache,
@@ -185,7 +188,7 @@ class _Run:
             elif blocker is not None:
                 self._block(node_id, self._combine(node.type, calls), blocker, seconds, inputs)
             else:
-                self._finish(node_id, self._combine(node.type, calls), seconds)
+                self._finish(node_id, self._combine(node.type, calls), seconds, view.notes)
         except Interrupted:
             raise
         except Exception as error:
@@ -430,11 +433,11 @@ class _Run:
 
     # Endings
 
-    def _finish(self, node_id: str, result: CachedResult, seconds: float) -> None:
+    def _finish(self, node_id: str, result: CachedResult, seconds: float, notes: tuple[str, ...] = ()) -> None:
         if node_id in self.lasting:
             self.cache.put(self.keys[node_id], result)
         self.results[node_id] = result
-        self._report(node_id, "computed", seconds, result.ui)
+        self._report(node_id, "computed", seconds, result.ui, notes=notes)
         node_type = self.nodes[node_id].type
         self._emit(NodeFinished(node_id, node_type.name, self._display(node_id), "computed", seconds, result.ui))
         self._release(node_id)
@@ -490,10 +493,12 @@ class _Run:
         seconds: float = 0.0,
         ui: Mapping[str, list[Any]] | None = None,
         because: str | None = None,
+        notes: tuple[str, ...] = (),
     ) -> None:
         self.reports.pop(node_id, None)  # the order of the report is the order of the work
         class_type = self.nodes[node_id].type.name
-        self.reports[node_id] = NodeReport(node_id, class_type, status, seconds, ui, because, self.parent.get(node_id))
+        parent = self.parent.get(node_id)
+        self.reports[node_id] = NodeReport(node_id, class_type, status, seconds, ui, because, parent, notes)
 
     def _status(self, node_id: str) -> Status | None:
         report = self.reports.get(node_id)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -42,7 +43,7 @@ OptionalInput = Marker.OPTIONAL
 
 
 @dataclass(frozen=True, kw_only=True)
-class Declaration:
+class Declaration(ABC):
     """What all declarations share; `type` is the name that links are matched by."""
 
     lazy: bool = False
@@ -50,8 +51,8 @@ class Declaration:
     optional: bool = False
 
     @property
-    def type(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def type(self) -> str: ...
 
     @property
     def is_widget(self) -> bool:
@@ -160,18 +161,20 @@ class FileChoice(Declaration):
     """The name of a file of a kind (`checkpoints`, `loras`, `input` ...); `upload` adds the editor's button.
 
     Names from other systems are found again: `\\` for `/`, another case, another folder if the name is unique.
+    `also` are words that may stand in a file's place ("None", "Baked VAE"), listed first.
     """
 
     kind: str
     upload: bool = False
     default: Any = NOTHING
+    also: tuple[str, ...] = ()
 
     @property
     def type(self) -> str:
         return "COMBO"
 
     def available(self, context: Context) -> Sequence[Any]:
-        return context.files(self.kind)
+        return [*self.also, *context.files(self.kind)]
 
     def options(self, context: Context) -> dict[str, Any]:
         return {"image_upload": True} if self.upload else {}

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from hires.errors import HiresError
 from hires.graph.context import Context
 from hires.graph.declare import call_hook
 from hires.graph.inputs import FileChoice
@@ -68,10 +69,14 @@ def _identity(node: ValidNode, name: str, value: Any, context: Context) -> str:
     entry = node.type.by_name.get(name)
     if entry is None or not isinstance(entry.declaration, FileChoice) or not isinstance(value, str):
         return ""
+    if value in entry.declaration.also:
+        return ""
     try:
         return context.file_identity(entry.declaration.kind, value)
     except OSError as error:
         raise UnnameableError from error
+    except HiresError:  # the file is not there: the node says so if it needs it
+        return ""
 
 
 def _feed(sha: Any, value: Any) -> None:

@@ -86,6 +86,8 @@ class NodeReport:
     because: str | None = None
     """For `skipped` the node that failed (None: the run was stopped), for `blocked` the blocker's message."""
     parent_node: str | None = None
+    notes: tuple[str, ...] = ()
+    """What the node said of how the result came about."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,9 @@ class RunReport:
     interrupted: bool
     interrupted_node: str | None
     seconds: float
+    faults: tuple[Fault, ...]
+    """What of the workflow could not be run at all, found before the run."""
+    warnings: tuple[str, ...]
     _held: Mapping[str, CachedResult]
     _keys: Mapping[str, str]
     _cache: ResultCache

@@ -16,6 +16,7 @@ from hires.errors import Fault, WorkflowError
 from hires.graph.context import Context
 from hires.graph.declare import Registry
 from hires.graph.order import strong_components
+from hires.graph.packs import pack_of
 from hires.graph.ui_graph import (
     BYPASSED,
     GRAPH_INPUT,
@@ -210,7 +211,7 @@ class _Conversion:
     def _constants(self, scope: _Scope, node: UiNode) -> dict[str, Any]:
         node_type = self.registry.get(node.type)
         if node_type is None:
-            pack = node.properties.get("cnr_id") or node.properties.get("aux_id")
+            pack = node.properties.get("cnr_id") or node.properties.get("aux_id") or pack_of(node.type)
             self._note(scope, node, f"this node is not known here{f' (it comes with {pack})' if pack else ''}")
             constants = _constants_of_unknown(node)
         else:

@@ -33,7 +33,7 @@ def widget_values(
     filled: dict[str, Any] = {}
     for entry in _widgets(node_type):
         value = named.get(entry.name)
-        value = _default(entry, context) if value is None else _without_old_prefix(entry, value, context)
+        value = default_value(entry, context) if value is None else _without_old_prefix(entry, value, context)
         if value is not NOTHING and not (entry.extra and entry.name not in named):
             filled[entry.name] = value
     return filled, note
@@ -58,7 +58,7 @@ def _by_position(node_type: NodeType, values: list[Any], context: Context) -> tu
             if found is not None:
                 return found, None
     if node_type.migrate is not None:
-        migrated = node_type.migrate(values)
+        migrated = _migrated(node_type, values)
         if isinstance(migrated, Mapping):
             return dict(migrated), "its values are in an older layout and were translated"
         found = _assign(plain, migrated, context) if migrated is not None else None
@@ -70,6 +70,15 @@ def _by_position(node_type: NodeType, values: list[Any], context: Context) -> tu
         return found, "its values lack those of the seed's control; they were read without"
     found = _assign(plain, values[: len(plain)], context)
     return found, f"its last {len(values) - len(plain)} values belong to no input and were left out"
+
+
+def _migrated(node_type: NodeType, values: list[Any]) -> Mapping[str, Any] | list[Any] | None:
+    """What the node makes of an older layout; the file may hold anything, so a hook that stumbles knows none."""
+    assert node_type.migrate is not None
+    try:
+        return node_type.migrate(values)
+    except (TypeError, ValueError, LookupError, AttributeError, OverflowError):
+        return None
 
 
 def _layout(entries: Iterable[Input]) -> list[Input | str]:
@@ -131,7 +140,13 @@ def _companions(entry: Input) -> tuple[str, ...]:
     return ("upload",) if uploads or any(entry.more.get(kind) for kind in UPLOADS) else ()
 
 
-def _default(entry: Input, context: Context) -> Any:
+def companion_values(entry: Input) -> list[Any]:
+    """The further values as an editor writes them for a widget that nobody has touched: nothing changes after a run."""
+    untouched = {"control": "fixed", "filter": "", "upload": "image"}
+    return [untouched[name] for name in _companions(entry)]
+
+
+def default_value(entry: Input, context: Context) -> Any:
     """What an editor shows where the file has no value. A file is never chosen by itself."""
     declaration = entry.declaration
     if entry.default is not NOTHING or isinstance(declaration, FileChoice):

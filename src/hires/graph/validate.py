@@ -11,8 +11,9 @@ from typing import Any
 from hires.errors import Fault, HiresError, WorkflowError
 from hires.graph.context import Context
 from hires.graph.declare import NodeType, Registry, call_hook, hook_parameters
-from hires.graph.inputs import NOTHING, FileChoice, Float, Input, Int, Socket
+from hires.graph.inputs import NOTHING, Choice, FileChoice, Float, Input, Int, Socket
 from hires.graph.order import strong_components
+from hires.graph.packs import pack_of, packs_named
 from hires.graph.workflow import Link, Workflow, WorkflowNode, as_constant, as_link
 
 MAX_LISTED_CHOICES = 20
@@ -74,10 +75,11 @@ def validate(
     faults: list[Fault] = []
     warnings: list[str] = list(workflow.notes)
     types: dict[str, NodeType] = {}
+    named = packs_named(workflow.ui or {})
     for node_id, node in workflow.nodes.items():
         node_type = registry.get(node.class_type) if node.class_type is not None else None
         if node_type is None:
-            faults.append(_unknown_class(node_id, node))
+            faults.append(_unknown_class(node_id, node, named))
         else:
             types[node_id] = node_type
     roots = _roots(workflow, types, targets, faults)
@@ -284,9 +286,14 @@ class _NodeCheck:
             except (TypeError, ValueError, OverflowError) as error:
                 self._not_convertible(entry, value, str(error))
                 return
-        if not (self.hook_takes_all or entry.name in self.hook_names):
+        if not (self.hook_takes_all or entry.name in self.hook_names) or self._is_no_choice(entry, value):
             value = self._check_range(entry, value)
         self.constants[entry.name] = value
+
+    def _is_no_choice(self, entry: Input, value: Any) -> bool:
+        """Whether the value is no text where our own node's hook may count on the text of a choice."""
+        is_choice = isinstance(entry.declaration, Choice | FileChoice) and self.type.instantiate is None
+        return is_choice and not isinstance(value, str) and value is not self.type.defaults.get(entry.name, NOTHING)
 
     def _check_range(self, entry: Input, value: Any) -> Any:
         """The value (a file's name in the spelling of the file); faults where it is out of range."""
@@ -402,13 +409,18 @@ def _declared_links(node: WorkflowNode, node_type: NodeType) -> dict[str, Link]:
     return {name: link for name, link in node.links().items() if name in node_type.by_name}
 
 
-def _unknown_class(node_id: str, node: WorkflowNode) -> Fault:
+def _unknown_class(node_id: str, node: WorkflowNode, named: Mapping[str, str]) -> Fault:
+    pack = pack_of(node.class_type, named) if node.class_type is not None else ""
+    names = list(node.inputs)
+    shown = ", ".join(names[:MAX_LISTED_CHOICES]) + (", ..." if len(names) > MAX_LISTED_CHOICES else "")
+    hints = [f"it comes with {_shown(pack)}"] * bool(pack) + [f"inputs: {shown}"] * bool(names)
     if node.class_type is None:
         message = "Cannot execute because a node is missing the class_type property."
     else:
         message = f"Cannot execute because node {_shown(node.class_type)} does not exist."
     info = {"node_id": node_id, "class_type": node.class_type, "node_title": node.title, "inputs": dict(node.inputs)}
-    return Fault("invalid_prompt", message, f"Node ID '#{node_id}'", node_id, node.class_type, None, info)
+    hint = "; ".join(hints)
+    return Fault("invalid_prompt", message, f"Node ID '#{node_id}'", node_id, node.class_type, None, info, hint)
 
 
 def _cycle(component: list[str], workflow: Workflow) -> Fault:

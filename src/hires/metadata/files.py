@@ -24,7 +24,7 @@ TEXT_LIMIT = 64 * 1024 * 1024
 """Bytes of text that one picture may carry; a longer chunk is taken for an attack."""
 
 
-KEYED = re.compile(r"(\w+):\s*(\{.*\})\s*$", re.DOTALL)
+KEYED = re.compile(r"(\w+):\s*(\{\s*[\"}].*)", re.DOTALL)
 """A text of EXIF that says what it is: `prompt:{...}`, `Workflow:{...}`."""
 
 EXIF_IFD, USER_COMMENT = 0x8769, 0x9286
@@ -156,7 +156,8 @@ def _user_comment(raw: bytes) -> str:
     """EXIF UserComment as A1111 writes it for JPEG, WebP and AVIF: UNICODE and UTF-16, either byte order."""
     if raw.startswith(b"UNICODE\0"):
         body = raw[8:]
-        big = body.count(b"\0", 0, 64) and body[:1] == b"\0"
+        # Most characters are Latin, whose high byte is 0: it comes first or second.
+        big = body[0::2].count(0) > body[1::2].count(0)
         return body.decode("utf-16-be" if big else "utf-16-le", errors="replace").strip("\0")
     if raw.startswith(b"ASCII\0\0\0"):
         return raw[8:].decode("ascii", errors="replace").strip("\0")
