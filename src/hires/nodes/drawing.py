@@ -7,8 +7,8 @@ of a batch is a run of its own, so that it comes out the same, to the bit, alone
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -21,35 +21,55 @@ from hires.models.handles import DiffusionModel
 from hires.nodes.context import RunContext
 from hires.nodes.guiding import guidance_rules, noise_levels
 from hires.nodes.latents import changed
-from hires.nodes.resolve import resolve
+from hires.nodes.resolve import resolve_sides
 from hires.nodes.types import ConditioningList, LatentDict
 from hires.sampling import run as runs
-from hires.sampling.guidance import Guidance, masked, tensor_key
-from hires.sampling.noise import initial_noise, mask_noise
+from hires.sampling.guidance import Cond, Guidance, Rule, masked, tensor_key
+from hires.sampling.levels import is_maximum, noised
+from hires.sampling.noise import Source, initial_noise, mask_noise
 from hires.sampling.rules import DifferentialMask
 from hires.sampling.samplers import SAMPLERS
 from hires.sampling.schedules import run_sigmas, window
-from hires.sampling.state import Plan, Prediction, State
+from hires.sampling.state import Option, Plan, Prediction, State
 
 
-@dataclass(frozen=True, eq=False)
-class Run:
-    """What a sampling node was asked for. `start` and `end` are a window of the schedule's steps."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Guided:
+    """What is drawn on and what guides it, whatever the noise levels.
+
+    `combine` makes a rule that takes the place of classifier-free guidance, from the resolved sides: "positive",
+    "negative" and those of `further`. `rng_source` is where the steps' noise comes from. split(conds, sigmas, size) may
+    put others in the place of each side's entries: tiles, for a latent of `size` (height, width).
+    """
 
     model: DiffusionModel
-    seed: int
-    steps: int
-    cfg: float
-    sampler: str
-    scheduler: str
     positive: ConditioningList
     negative: ConditioningList
+    cfg: float
     latent: LatentDict
+    seed: int
+    further: Mapping[str, ConditioningList] = field(default_factory=dict)
+    combine: Callable[[Mapping[str, Sequence[Cond]]], Rule] | None = None
+    rng_source: Source = "CPU"
+    split: Callable[[Sequence[Cond], Tensor, tuple[int, int]], list[Cond]] | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Run(Guided):
+    """What a sampling node was asked for. `start` and `end` are a window of the schedule's steps.
+
+    noise(latent, seed) gives the initial noise; None: ComfyUI's.
+    """
+
+    sampler: str
+    scheduler: str
+    steps: int
     denoise: float = 1.0
     start: int = 0
     end: int = 10_000
     add_noise: bool = True
     leftover: bool = False
+    noise: Callable[[LatentDict, int], Tensor] | None = None
 
 
 def draw_comfyui(run: Run, context: RunContext) -> LatentDict:
@@ -62,16 +82,46 @@ def draw_comfyui(run: Run, context: RunContext) -> LatentDict:
         sigmas = window(sigmas, run.start, run.end, run.leftover)
     if sigmas is None or len(sigmas) == 0:
         return run.latent
-    samples = run.latent["samples"]
-    noise = torch.zeros_like(samples)
-    if run.add_noise:
-        noise = initial_noise(run.seed, samples.shape, run.latent.get("batch_index"))
-    plan = runs.make_plan(run.sampler, sigmas, run.seed, levels=levels)
-    state = sample_plan(run, plan, runs.start(plan, scaled_latent(run), noise), noise, context)
-    return changed(run.latent, runs.latent(plan, state) / run.model.latent_scale)
+    noise = (run.noise or latent_noise)(run.latent, run.seed) if run.add_noise else None
+    return draw_sigmas(run, run.sampler, {}, sigmas, noise, context)[0]
 
 
-def check_model(run: Run) -> None:
+def latent_noise(latent: LatentDict, seed: int) -> Tensor:
+    """ComfyUI's noise for a latent, of its shape."""
+    return initial_noise(seed, latent["samples"].shape, latent.get("batch_index"))
+
+
+def draw_sigmas(
+    run: Guided,
+    sampler: str,
+    options: Mapping[str, Option],
+    sigmas: Tensor,
+    noise: Tensor | None,
+    context: RunContext,
+    *,
+    estimate: bool = False,
+) -> tuple[LatentDict, LatentDict]:
+    """A run over explicit noise levels: what it comes to, and, where `estimate` asks for it, the last estimate of the
+    clean latent that it went by. noise None adds none."""
+    check_model(run)
+    if len(sigmas) == 0:
+        return run.latent, run.latent
+    if noise is None:
+        noise = torch.zeros_like(run.latent["samples"])
+    levels = noise_levels(run.model)
+    plan = runs.make_plan(sampler, sigmas, run.seed, options, levels=levels, rng_source=run.rng_source)
+    if plan.steps == 0:  # a single level: the latent with its noise
+        x = noised(scaled_latent(run), noise, sigmas[0], pure=is_maximum(levels, float(sigmas[0])))
+        result = changed(run.latent, x / run.model.latent_scale)
+        return result, result
+    seen: list[Tensor] = []
+    state = runs.start(plan, scaled_latent(run), noise)
+    state = sample_plan(run, plan, state, noise, context, seen=seen if estimate else None)
+    result = changed(run.latent, runs.latent(plan, state) / run.model.latent_scale)
+    return result, changed(run.latent, seen[-1] / run.model.latent_scale) if seen else result
+
+
+def check_model(run: Guided) -> None:
     """Raise ModelFileError for a checkpoint without a UNet and a latent of the wrong kind."""
     if run.model is None:
         raise ModelFileError("the checkpoint holds no diffusion model", "Use a complete checkpoint.")
@@ -80,67 +130,76 @@ def check_model(run: Run) -> None:
         raise ModelFileError(f"the latent has {channels} channels, Stable Diffusion draws in 4")
 
 
-def scaled_latent(run: Run) -> Tensor:
+def scaled_latent(run: Guided) -> Tensor:
     """The latent in the space that the model works in; an empty latent stays empty."""
     return run.latent["samples"] * run.model.latent_scale
 
 
 def sample_plan(
-    run: Run,
+    run: Guided,
     plan: Plan,
     state: State,
     noise: Tensor,
     context: RunContext,
     until: int | None = None,
     part: tuple[int, int] = (0, 1),
+    seen: list[Tensor] | None = None,
 ) -> State:
     """The steps of one plan, with guidance, mask, cache, progress and interruption.
 
     noise is the run's initial noise, for what lies outside a mask; part = (index, count) of this run among those that
-    the node makes, for its progress.
+    the node makes, for its progress. `seen` is given the estimate of the clean latent that the last step went by.
     """
     sampler = SAMPLERS[plan.sampler]
     mask = noise_mask(run, state.x.shape)
     shown = None if mask is None else (scaled_latent(run), mask)
-    positive, negative = resolve(run.model, plan.levels, run.positive, run.negative, state.x.shape, shown)
+    entries = {"positive": run.positive, **run.further, "negative": run.negative}
+    sides = resolve_sides(run.model, plan.levels, entries, state.x.shape, shown)
+    if run.split is not None:
+        size = (state.x.shape[2], state.x.shape[3])
+        sides = {name: run.split(conds, plan.sigmas, size) for name, conds in sides.items()}
+    combine = None if run.combine is None else run.combine(sides)
     guidance = Guidance(
         network=run.model,
         levels=plan.levels,
-        positive=positive,
-        negative=negative,
+        positive=sides["positive"],
+        negative=sides["negative"],
         cfg=run.cfg * sampler.cfg_scale,
         needs_uncond=sampler.needs_uncond,
         calls_a_step=sampler.calls,
         fractional_timesteps=plan.dialect == "webui",
-        rules=guidance_rules(run.model, plan.levels, state.x.shape),
+        rules=guidance_rules(run.model, plan.levels, state.x.shape, combine),
     )
     denoise, key = _with_mask(run, plan, guidance, mask, noise)
     counted = partial(_count, context, denoise)
     total = (until or plan.steps) - state.step
-    first = state.step
+    begun, first = state, state.step
     computed = 0
+    last: Tensor | None = None
 
     def on_step(report: runs.StepReport) -> None:
-        nonlocal computed
+        nonlocal computed, last
         computed += 1
+        last = report.denoised
         value, steps = report.step - first, total
         if report.steps is None:
             value, steps = round(report.progress * 1000), 1000
         context.progress(part[0] * steps + value, part[1] * steps, report.denoised)
 
+    take = partial(runs.sample, plan, guidance_key=key, on_step=on_step, interrupted=context.is_stopped)
     with torch.inference_mode():
-        state = runs.sample(
-            plan,
-            state,
-            counted,
-            guidance_key=key,
-            on_step=on_step,
-            interrupted=context.is_stopped,
-            cache=context.trajectories,
-            until=until,
-        )
+        state = take(begun, counted, cache=context.trajectories, until=until)
+        if seen is not None and last is None:  # every step was known, and with them no estimate is kept
+            steps = sampler.steps(plan)
+            before = begun if steps is None else take(begun, counted, cache=context.trajectories, until=steps - 1)
+            take(before, counted, cache=None)
+    if seen is not None and last is not None:
+        seen.append(last)
     context.counts.computed_steps += computed
-    context.counts.reused_steps += state.step - first - computed
+    reused = state.step - first - computed
+    context.counts.reused_steps += reused
+    if reused > 0:
+        context.note(f"shared trajectory up to step {first + reused}, {computed} of {reused + computed} steps computed")
     if not torch.isfinite(state.x).all():
         raise HiresError(
             "the model gave values that are no numbers (NaN), so there is no picture",
@@ -154,7 +213,7 @@ def _count(context: RunContext, denoise: runs.Denoiser, x: Tensor, sigma: Tensor
     return denoise(x, sigma, call)
 
 
-def noise_mask(run: Run, shape: Sequence[int]) -> Tensor | None:
+def noise_mask(run: Guided, shape: Sequence[int]) -> Tensor | None:
     """The latent's noise mask at the latent's size and batch, (batch, 1, h, w); None where it has none."""
     mask = run.latent.get("noise_mask")
     if mask is None:
@@ -164,7 +223,7 @@ def noise_mask(run: Run, shape: Sequence[int]) -> Tensor | None:
 
 
 def _with_mask(
-    run: Run, plan: Plan, guidance: Guidance, mask: Tensor | None, noise: Tensor
+    run: Guided, plan: Plan, guidance: Guidance, mask: Tensor | None, noise: Tensor
 ) -> tuple[runs.Denoiser, runs.GuidanceKey]:
     """The guidance, restricted to the latent's noise mask where it has one; and the key of what it answers."""
     if mask is None:

@@ -21,8 +21,15 @@ def noise_levels(model: DiffusionModel) -> NoiseLevels:
     return lcm_levels(base) if model.prediction == "lcm" else base
 
 
-def guidance_rules(model: DiffusionModel, levels: NoiseLevels, shape: Sequence[int]) -> tuple[Rule, ...]:
-    """The rule that takes the place of classifier-free guidance, of which the last set counts, and those behind it."""
-    combine = model.options.get("combine")
-    makers: tuple[RuleMaker, ...] = (*(() if combine is None else (combine,)), *model.options.get("after_cfg", ()))
-    return tuple(maker(model, levels, shape) for maker in makers)
+def guidance_rules(
+    model: DiffusionModel, levels: NoiseLevels, shape: Sequence[int], instead: Rule | None = None
+) -> tuple[Rule, ...]:
+    """The rule that takes the place of classifier-free guidance, of which the last set counts, and those behind it.
+
+    `instead` is a guider's own, which goes before the model's.
+    """
+    combine: RuleMaker | None = model.options.get("combine")
+    if instead is None and combine is not None:
+        instead = combine(model, levels, shape)
+    behind = tuple(maker(model, levels, shape) for maker in model.options.get("after_cfg", ()))
+    return behind if instead is None else (instead, *behind)

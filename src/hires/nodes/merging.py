@@ -172,7 +172,7 @@ def _written(
 ) -> NodeResult:
     """Write under the next free number below the output folder, with the workflow in the metadata."""
     folder, stem = context.output_folder(prefix)
-    texts = {**metadata, "prompt": json.dumps(context.prompt)}
+    texts = {**metadata, "prompt": json.dumps(dict(context.prompt))}
     texts |= {key: json.dumps(value) for key, value in context.extra_pnginfo.items()}
     if titled:
         texts["modelspec.title"] = stem

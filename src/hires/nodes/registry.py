@@ -7,6 +7,8 @@ from hires.nodes import (
     areas,
     conditioning,
     controlnets,
+    custom_sampling,
+    guiders,
     image_batches,
     image_filters,
     image_sizes,
@@ -18,8 +20,26 @@ from hires.nodes import (
     masks,
     merging,
     model_patches,
+    packs_declared,
+    samplers,
     sampling,
+    schedules,
     vae,
+)
+from hires.nodes.efficiency import evaluate, pictures, scripts, stacks, xy_files, xy_manual, xy_numbers
+from hires.nodes.efficiency import loaders as efficient_loaders
+from hires.nodes.efficiency import samplers as efficient_samplers
+
+EFFICIENCY = (
+    stacks,
+    efficient_loaders,
+    efficient_samplers,
+    scripts,
+    xy_numbers,
+    xy_files,
+    xy_manual,
+    pictures,
+    evaluate,
 )
 
 
@@ -42,4 +62,10 @@ def node_registry() -> Registry:
         masks,
         vae,
         latent_algebra,
+        schedules,
+        samplers,
+        guiders,
+        custom_sampling,
+        *EFFICIENCY,
+        packs_declared,
     )

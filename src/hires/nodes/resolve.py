@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -41,18 +41,32 @@ def resolve(
     `shown` is what an inpainting network sees where an entry does not say: the scaled latent and its noise mask, both
     of the latent's size.
     """
+    sides = resolve_sides(model, levels, {"positive": positive, "negative": negative}, shape, shown)
+    return sides["positive"], sides["negative"]
+
+
+def resolve_sides(
+    model: DiffusionModel,
+    levels: NoiseLevels,
+    entries: Mapping[str, ConditioningList],
+    shape: Sequence[int],
+    shown: tuple[Tensor, Tensor] | None = None,
+) -> dict[str, list[Cond]]:
+    """`resolve` for any number of sides, of which "positive" and "negative" are two; all others count as negative."""
     steerings = Steerings(model, levels)
-    sides = [
-        [_cond(model, levels, tensor, options, shape, side, shown, steerings) for tensor, options in entries]
-        for side, entries in (("positive", positive), ("negative", negative))
-    ]
-    for entries, others in (sides, sides[::-1]):
-        for cond in list(entries):
-            counterpart = _counterpart(cond, others)
-            if counterpart is not None:
-                others.append(counterpart)
-    asks = [bool(options.get("control_apply_to_uncond")) for _, options in positive]
-    return sides[0], spread_to_negative(sides[0], asks, sides[1])
+    sides = {
+        name: [_cond(model, levels, tensor, options, shape, name, shown, steerings) for tensor, options in side]
+        for name, side in entries.items()
+    }
+    for name, conds in sides.items():
+        for cond in list(conds):
+            for other in (others for key, others in sides.items() if key != name):
+                counterpart = _counterpart(cond, other)
+                if counterpart is not None:
+                    other.append(counterpart)
+    asks = [bool(options.get("control_apply_to_uncond")) for _, options in entries["positive"]]
+    sides["negative"] = spread_to_negative(sides["positive"], asks, sides["negative"])
+    return sides
 
 
 def _cond(
@@ -131,7 +145,7 @@ def _vector(model: DiffusionModel, options: dict[str, Any], shape: Sequence[int]
     height, width = options.get("height", shape[2] * 8), options.get("width", shape[3] * 8)
     crop_h, crop_w = options.get("crop_h", 0), options.get("crop_w", 0)
     if model.family == "sdxl_refiner":
-        score = options.get("aesthetic_score", AESTHETIC[side])
+        score = options.get("aesthetic_score", AESTHETIC["positive" if side == "positive" else "negative"])
         vector = size_vector_refiner(pooled, height, width, crop_h, crop_w, score)
     else:
         target_h, target_w = options.get("target_height", height), options.get("target_width", width)

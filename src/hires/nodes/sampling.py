@@ -73,7 +73,18 @@ def ksampler(
     context: RunContext,
 ) -> LatentDict:
     """Denoise a latent; denoise below 1 starts from the latent itself, noised that far."""
-    run = Run(model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise=denoise)
+    run = Run(
+        model=model,
+        positive=positive,
+        negative=negative,
+        cfg=cfg,
+        latent=latent_image,
+        seed=seed,
+        sampler=sampler_name,
+        scheduler=scheduler,
+        steps=steps,
+        denoise=denoise,
+    )
     if dialect == "comfyui":
         return draw_comfyui(run, context)
     noise = WebuiNoise(rng, variation_seed, variation_strength, (seed_resize_width, seed_resize_height), ensd, original)
@@ -113,15 +124,15 @@ def ksampler_advanced(
 ) -> LatentDict:
     """Denoise over a window of the schedule, with or without noise added before and left after it."""
     run = Run(
-        model,
-        noise_seed,
-        steps,
-        cfg,
-        sampler_name,
-        scheduler,
-        positive,
-        negative,
-        latent_image,
+        model=model,
+        positive=positive,
+        negative=negative,
+        cfg=cfg,
+        latent=latent_image,
+        seed=noise_seed,
+        sampler=sampler_name,
+        scheduler=scheduler,
+        steps=steps,
         start=start_at_step,
         end=end_at_step,
         add_noise=add_noise == "enable",

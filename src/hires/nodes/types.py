@@ -39,6 +39,7 @@ Conditioning = Annotated[ConditioningList, Socket("CONDITIONING")]
 Latent = Annotated[LatentDict, Socket("LATENT")]
 Image = Annotated[Tensor, Socket("IMAGE")]
 Mask = Annotated[Tensor, Socket("MASK")]
+Sigmas = Annotated[Tensor, Socket("SIGMAS")]
 Upscaler = Annotated[UpscaleModel, Socket("UPSCALE_MODEL")]
 
 Side = Annotated[int, Int(0, MAX_RESOLUTION, 8)]
