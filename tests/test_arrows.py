@@ -16,7 +16,7 @@ RANKS = [
     ("recipes", "pocket"),
     ("jobs",),
     ("api",),
-    ("demo", "options", "progress"),
+    ("converting", "demo", "options", "progress"),
     ("cli", "server", "ui"),
 ]
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}

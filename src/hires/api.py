@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,9 +19,12 @@ from PIL import Image
 
 from hires.errors import HiresError, Interrupted, ModelFileError, SettingError, WorkflowError
 from hires.graph.cache import ResultCache
+from hires.graph.custom import CustomNodes, load_custom_nodes
 from hires.graph.declare import Registry
 from hires.graph.execute import execute
 from hires.graph.report import Event, RunReport
+from hires.graph.tree import tree_lines
+from hires.graph.ui_write import editor_file
 from hires.graph.validate import ValidatedWorkflow, validate
 from hires.graph.workflow import Workflow
 from hires.imaging.pictures import open_picture
@@ -30,11 +34,14 @@ from hires.models.inspection import ModelInfo, inspect
 from hires.models.native import native_size
 from hires.models.precision import WeightsPolicy
 from hires.models.store import ModelStore
-from hires.nodes.context import Counts, RunContext
+from hires.nodes.context import Counts, RunContext, TempFolder
 from hires.nodes.registry import node_registry
 from hires.pocket import BUILT_IN_FOLDER, BUILT_IN_NAME
-from hires.recipes.facts import ModelFacts
-from hires.recipes.infotext import request_from
+from hires.recipes.facts import ModelFacts, stated_facts
+from hires.recipes.infotext import infotext, request_from
+from hires.recipes.networks import fact_key, lora_names
+from hires.recipes.read_file import read_file
+from hires.recipes.read_workflow import request_of_workflow
 from hires.recipes.request import HiresFix, Txt2Img, check_request, delivered_size, with_seeds
 from hires.recipes.samplers import check_names
 from hires.recipes.txt2img import txt2img
@@ -54,7 +61,6 @@ class Drawn:
     pictures: list[Image.Image]
     reports: list[RunReport]
     counts: Counts
-    warnings: list[str] = field(default_factory=list)
 
     @property
     def summary(self) -> str:
@@ -78,6 +84,10 @@ class Engine:
         self.settings = settings or load_settings()
         self.stop = stop or threading.Event()
         self.registry: Registry = node_registry()
+        self.custom = CustomNodes(Registry())
+        if self.settings.custom_nodes_dir is not None:
+            self.custom = load_custom_nodes(self.settings.custom_nodes_dir, self.registry)
+            self.registry |= self.custom.registry
         device, compute_dtype = place(self.settings)
         self.store = ModelStore(
             [self.settings.models_dir, BUILT_IN_FOLDER],
@@ -90,6 +100,7 @@ class Engine:
         limit = self.settings.cache_megabytes * MEGABYTE
         self.results = ResultCache(limit)
         self.trajectories = TrajectoryCache(limit // 4)
+        self.temp = TempFolder()
 
     def run(
         self,
@@ -103,18 +114,21 @@ class Engine:
     ) -> RunReport:
         """Run a workflow: a file (JSON, or a picture that carries one), JSON text, a mapping, or a `Workflow`.
 
-        Raises WorkflowError when nothing of it can be run, and Interrupted when it was stopped; a node that failed
-        is told in the report, beside what the others gave.
+        With `targets`, only these nodes and what they need. A picture that carries infotext alone is drawn again.
+        What is saved carries the workflow in both formats. Raises WorkflowError when nothing of it can be run, and
+        Interrupted when it was stopped; a node that failed, and what could not be run, is told in the report, beside
+        what the others gave.
         """
         context = self._context(counts or Counts())
         parsed = self._parse(workflow, context)
-        extra = dict(extra_pnginfo or {})
-        if parsed.ui is not None:
-            extra.setdefault("workflow", parsed.ui)
-        context.extra_pnginfo = extra
+        targets = None if targets is None else tuple(targets)
         validated = validate(parsed, self.registry, context, targets)
         if validated.faults and not validated.outputs:
-            validated.raise_for_faults()
+            validate(parsed, self.registry, context, targets, everything=True).raise_for_faults()
+        extra = dict(extra_pnginfo or {})
+        if "workflow" not in extra:
+            extra["workflow"] = editor_file(parsed, self.registry, context)
+        context.extra_pnginfo = extra
         with torch.inference_mode():
             report = execute(
                 validated, self.registry, context, self.results, targets, force_outputs=force_outputs, on_event=on_event
@@ -127,6 +141,23 @@ class Engine:
         """Check a workflow without running it."""
         context = self._context(Counts())
         return validate(self._parse(workflow, context), self.registry, context)
+
+    def read(self, file: Path) -> Workflow:
+        """The workflow of a file of any kind, without checking it; models that an infotext names may be missing."""
+        return self._parse(file, self._context(Counts()), lenient=True)
+
+    def editor_file(self, workflow: Workflow) -> dict[str, Any]:
+        """A workflow as the node editor saves it."""
+        return editor_file(workflow, self.registry, self._context(Counts()))
+
+    def tree(self, workflow: Workflow) -> list[str]:
+        """A workflow as lines to read."""
+        return tree_lines(workflow, self.registry)
+
+    def infotext_of(self, workflow: Workflow) -> str:
+        """The infotext of a workflow that draws as txt2img does. SettingError says what does not fit."""
+        request, facts = self.prepare(request_of_workflow(workflow, self.registry), lenient=True)
+        return infotext(request, facts)
 
     def txt2img(
         self,
@@ -151,13 +182,21 @@ class Engine:
             paths += self.saved(report)
         return Drawn(request, paths, [open_picture(path) for path in paths], reports, counts)
 
-    def prepare(self, request: Txt2Img) -> tuple[Txt2Img, dict[str, ModelFacts]]:
-        """The request with names found, size and seeds filled in and everything checked; and its models' facts."""
+    def prepare(self, request: Txt2Img, lenient: bool = False) -> tuple[Txt2Img, dict[str, ModelFacts]]:
+        """The request with names found, size and seeds filled in and everything checked; and its models' facts.
+
+        With `lenient`, models that are not there keep the name and hash that the request states.
+        """
         checkpoint = request.checkpoint or self._default_checkpoint()
         facts: dict[str, ModelFacts] = {}
 
         def find(kind: str, name: str) -> str:
-            found = self._facts(kind, name)
+            try:
+                found = self._facts(kind, name)
+            except ModelFileError:
+                if not lenient:
+                    raise
+                found = stated_facts(name)
             facts[found.name] = found
             return found.name
 
@@ -170,11 +209,15 @@ class Engine:
         if request.hires is not None and request.hires.checkpoint:
             second = find("checkpoints", request.hires.checkpoint)
             request = replace(request, hires=replace(request.hires, checkpoint=second))
+        for name in lora_names(request):
+            with suppress(ModelFileError):  # an unknown LoRA is noted, and the picture drawn without it, as in A1111
+                facts[fact_key(name)] = self._facts("loras", name)
         native = facts[request.checkpoint or ""].native_size
         request = replace(request, width=request.width or native, height=request.height or native)
         check_names(request)
         if request.hires is not None:
             names = [*LATENT_UPSCALERS, *PLAIN, *self.store.names("upscale_models")]
+            names += [request.hires.upscaler] * lenient
             request = replace(request, hires=replace(request.hires, upscaler=find_name(request.hires.upscaler, names)))
         check_request(request, self.settings.max_megapixels)
         return request, facts
@@ -204,25 +247,26 @@ class Engine:
             trajectories=self.trajectories,
             max_megapixels=self.settings.max_megapixels,
             counts=counts,
+            temp=self.temp,
         )
         context.stop = self.stop
         return context
 
-    def _parse(self, workflow: Path | str | bytes | Mapping[str, Any] | Workflow, context: RunContext) -> Workflow:
+    def _parse(
+        self,
+        workflow: Path | str | bytes | Mapping[str, Any] | Workflow,
+        context: RunContext,
+        lenient: bool = False,
+    ) -> Workflow:
         if isinstance(workflow, Workflow):
             return workflow
-        if isinstance(workflow, Path):
-            if workflow.suffix.lower() in (".png", ".webp", ".jpg", ".jpeg", ".avif"):
-                return self._from_picture(workflow, context)
-            return Workflow.read(workflow, registry=self.registry, context=context)
-        return Workflow.parse(workflow, registry=self.registry, context=context)
-
-    def _from_picture(self, path: Path, context: RunContext) -> Workflow:
-        texts = picture_texts(open_picture(path))
-        for key in ("prompt", "workflow"):
-            if key in texts:
-                return Workflow.parse(texts[key], registry=self.registry, context=context, source=path.name)
-        raise SettingError(f"{path.name} carries no workflow", "A site or an editor may have removed it.")
+        if not isinstance(workflow, Path):
+            return Workflow.parse(workflow, registry=self.registry, context=context)
+        found = read_file(workflow, self.registry, context)
+        if isinstance(found, Workflow):
+            return found
+        request, facts = self.prepare(found, lenient)
+        return Workflow.parse(txt2img(request, facts), source=workflow.name)
 
     def _default_checkpoint(self) -> str:
         """The first checkpoint in the user's folders; the built-in model when there is none."""

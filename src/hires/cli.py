@@ -31,9 +31,20 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+workflow_app = typer.Typer(
+    help="Look at workflows and convert them, in any file: JSON, pictures, latents, infotext.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(workflow_app, name="workflow")
+
 ModelsDir = Annotated[Path | None, typer.Option(help="Folder with checkpoints/, vae/, loras/ ... (or A1111's names).")]
 InputDir = Annotated[Path | None, typer.Option(help="Folder of the pictures that workflows load.")]
 OutputDir = Annotated[Path | None, typer.Option(help="Folder for results.")]
+CustomNodesDir = Annotated[
+    Path | None, typer.Option(help="Folder of other people's nodes; their code is run with your rights.")
+]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 Weights = Annotated[str | None, typer.Option(help="Hold weights as auto, float32, float16 or bfloat16.")]
 
@@ -115,9 +126,13 @@ def txt2img(
     with door() as stop:
         from hires.options import request_from_options
         from hires.progress import Display
+        from hires.recipes.describe import describe, notices
 
         engine = _engine(given, stop)
-        request = request_from_options(given)
+        request, facts = engine.prepare(request_from_options(given))
+        typer.echo(describe(request, facts), err=True)
+        for notice in notices(request, facts):
+            typer.echo(f"note: {notice}", err=True)
         with Display() as display:
             drawn = engine.txt2img(request, on_event=display)
         for picture in drawn.paths:
@@ -127,7 +142,13 @@ def txt2img(
 
 @app.command()
 def run(
-    workflows: Annotated[list[Path], typer.Argument(help="Workflow files (JSON, or a PNG that carries one).")],
+    workflows: Annotated[
+        list[Path], typer.Argument(help="Workflow files: JSON, or a picture or latent that carries one, or infotext.")
+    ],
+    node: Annotated[
+        list[str] | None, typer.Option(help="Run only the node of this id and what it needs; may be repeated.")
+    ] = None,
+    custom_nodes_dir: CustomNodesDir = None,
     models_dir: ModelsDir = None,
     input_dir: InputDir = None,
     output_dir: OutputDir = None,
@@ -144,16 +165,48 @@ def run(
         for path in workflows:
             try:
                 with Display() as display:
-                    report = engine.run(path, on_event=display)
+                    report = engine.run(path, targets=node, on_event=display)
             except HiresError as error:
                 typer.echo(f"hires: {path.name}: {error}", err=True)
                 failed = True
                 continue
             for line in report_lines(path.name, report):
                 typer.echo(line, err=line.startswith("hires:"))
-            failed = failed or bool(report.failures)
+            failed = failed or bool(report.failures or report.faults)
         if failed:
             raise typer.Exit(USER_ERROR)
+
+
+@workflow_app.command("show")
+def workflow_show(
+    file: Annotated[Path, typer.Argument(help="JSON, PNG, WebP, JPEG, AVIF, .latent, or a text file of infotext.")],
+    models_dir: ModelsDir = None,
+    custom_nodes_dir: CustomNodesDir = None,
+) -> None:
+    """Print a workflow as a tree: every output, what it is made from, and all settings."""
+    given = dict(locals())
+    with door() as stop:
+        engine = _engine(given, stop)
+        for line in engine.tree(engine.read(file)):
+            typer.echo(line)
+
+
+@workflow_app.command("convert")
+def workflow_convert(
+    file: Annotated[Path, typer.Argument(help="The workflow, in any file that `hires run` takes.")],
+    out: Annotated[Path, typer.Argument(help="The new file; one that is there is not written over.")],
+    to: Annotated[str, typer.Option(help="api, ui (the node editor's file) or infotext (as A1111 writes it).")],
+    models_dir: ModelsDir = None,
+    custom_nodes_dir: CustomNodesDir = None,
+) -> None:
+    """Convert a workflow between API format, the node editor's file and A1111's infotext."""
+    given = dict(locals())
+    with door() as stop:
+        from hires.converting import convert
+
+        for line in convert(_engine(given, stop), file, out, to):
+            typer.echo(line, err=True)
+        typer.echo(str(out))
 
 
 @app.command()
@@ -194,8 +247,11 @@ def _engine(given: dict[str, Any], stop: threading.Event) -> Engine:
     from hires.api import Engine
     from hires.settings import load_settings
 
-    names = ("models_dir", "input_dir", "output_dir", "device", "weights")
-    return Engine(load_settings({name: given.get(name) for name in names}), stop=stop)
+    names = ("models_dir", "input_dir", "output_dir", "custom_nodes_dir", "device", "weights")
+    engine = Engine(load_settings({name: given.get(name) for name in names}), stop=stop)
+    for problem in engine.custom.problems:
+        typer.echo(f"hires: {problem}", err=True)
+    return engine
 
 
 @contextmanager

@@ -59,9 +59,12 @@ def report_lines(name: str, report: RunReport) -> list[str]:
     lines = [f"{name}: {len(done)} of {len(report.nodes)} nodes in {report.seconds:.1f} s"]
     for node in report.nodes.values():
         took = f", {node.seconds:.1f} s" if node.status == "computed" and node.seconds >= 0.05 else ""
-        lines.append(f"  {node.node_id} {node.class_type}: {node.status}{took}")
+        said = f" ({'; '.join(node.notes)})" if node.notes else ""
+        lines.append(f"  {node.node_id} {node.class_type}: {node.status}{took}{said}")
         for entry in [entry for key in ("images", "latents") for entry in (node.ui or {}).get(key, [])]:
             lines.append(f"    {entry['subfolder'] + '/' if entry['subfolder'] else ''}{entry['filename']}")
+    lines += [f"  warning: {warning}" for warning in report.warnings]
+    lines += [f"hires: {name}: {fault}" for fault in report.faults]
     lines += [f"hires: {name}: {failure.fault}" for failure in report.failures]
     return lines
 

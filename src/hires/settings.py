@@ -22,6 +22,7 @@ class Settings:
     """All that an engine is started with.
 
     models_dir may hold ComfyUI's folders (checkpoints, loras ...) or A1111's (Stable-diffusion, Lora ...).
+    custom_nodes_dir, if named, holds other people's nodes: Python code that is run (docs/custom-nodes.md).
     device "auto" takes CUDA, then Apple's MPS, then the CPU. max_megapixels bounds one picture before anything is
     allocated; cache_megabytes bounds the results and sampler states kept between runs.
     """
@@ -30,6 +31,7 @@ class Settings:
     input_dir: Path = Path("input")
     output_dir: Path = Path("outputs")
     cache_dir: Path = field(default_factory=lambda: Path("~/.cache/hires").expanduser())
+    custom_nodes_dir: Path | None = None
     device: str = "auto"
     weights: str = "auto"
     max_megapixels: float = 200.0
@@ -72,7 +74,10 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _apply(settings: Settings, values: Mapping[str, Any], source: str) -> Settings:
-    types = {entry.name: type(getattr(settings, entry.name)) for entry in fields(Settings)}
+    types = {
+        entry.name: Path if entry.name.endswith("_dir") else type(getattr(settings, entry.name))
+        for entry in fields(Settings)
+    }
     changes: dict[str, Any] = {}
     for key, value in values.items():
         if key not in types:

@@ -53,6 +53,15 @@ def test_txt2img_prints_the_picture(hires: Callable[..., Result], tmp_path: Path
     path = tmp_path / result.stdout.strip()
     assert open_picture(path).size == (128, 128)
     assert "4 denoiser calls" in result.stderr
+    assert "DPM++ 2M Karras, 2 steps at 64x64, then 2 at 128x128 (Latent, denoising 0.7), seed 3" in result.stderr
+
+
+def test_what_will_disappoint_is_noted_beforehand(hires: Callable[..., Result]) -> None:
+    flags = ["--steps", "1", "--size", "70x64", "--denoise", "0.3", "--output-dir", "out"]
+    result = hires("txt2img", "1girl <lora:style:0.8>", *flags)
+    assert result.exit_code == 0, result.output
+    for note in ("70x64 is drawn as 64x64", "needs a denoising strength of 0.5", "there is no LoRA 'style'"):
+        assert note in result.stderr
 
 
 def test_from_a_picture_with_an_override(hires: Callable[..., Result], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -23,3 +24,14 @@ class ModelFacts:
     def title(self) -> str:
         """As A1111 writes a checkpoint in a field: name and hash."""
         return f"{self.stem} [{self.hash}]"
+
+
+NATIVE_SIZE_UNKNOWN = 512
+
+
+def stated_facts(title: str) -> ModelFacts:
+    """What a title says ("name.safetensors", "name [hash]") of a model that is not there."""
+    match = re.fullmatch(r"(.*?)\s*(?:\[([0-9a-fA-F]*)\])?", title, re.DOTALL)
+    name, stated = (match[1], match[2] or "") if match is not None else (title, "")
+    listed = name if PurePath(name).suffix in (".safetensors", ".ckpt", ".pt") else f"{name}.safetensors"
+    return ModelFacts(listed, stated, "", NATIVE_SIZE_UNKNOWN)

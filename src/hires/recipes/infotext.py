@@ -10,6 +10,7 @@ from hires import __version__
 from hires.errors import SettingError
 from hires.metadata.infotext import Infotext, read_infotext, write_infotext
 from hires.recipes.facts import ModelFacts
+from hires.recipes.networks import lora_hashes
 from hires.recipes.request import HiresFix, Refiner, Txt2Img
 
 GPU_RNG = "NV"
@@ -54,6 +55,9 @@ def _fields(request: Txt2Img, facts: Mapping[str, ModelFacts], index: int, final
     fields["RNG"] = request.rng
     if hires is not None:
         fields |= _hires_fields(request, hires, facts)
+    hashes = lora_hashes(request, facts)
+    if hashes is not None:
+        fields["Lora hashes"] = hashes
     if request.emphasis != "Original":
         fields["Emphasis"] = request.emphasis
     fields |= _sampler_fields(request)

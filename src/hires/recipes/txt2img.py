@@ -11,10 +11,12 @@ from hires.imaging.upscalers import LATENT_UPSCALERS, PLAIN, same_name
 from hires.recipes.draft import Draft, Link
 from hires.recipes.facts import ModelFacts
 from hires.recipes.infotext import infotext
+from hires.recipes.networks import lay_over
 from hires.recipes.request import HiresFix, Refiner, Txt2Img
 from hires.recipes.samplers import calls_per_step, sampler_inputs, switch_step
 from hires.recipes.sizes import hires_size
 
+Facts = Mapping[str, ModelFacts]
 FIRST_PASS, FINAL = "first pass", "second pass"
 
 
@@ -33,7 +35,7 @@ class _Pass:
     refiner: Refiner | None
 
 
-def txt2img(request: Txt2Img, facts: Mapping[str, ModelFacts], batch: int = 0) -> dict[str, Any]:
+def txt2img(request: Txt2Img, facts: Facts, batch: int = 0) -> dict[str, Any]:
     """The workflow of batch number `batch` (0-based) of a request whose seed, size and checkpoint are set.
 
     facts must name every checkpoint and VAE of the request. Image k of the batch has seed + batch * batch_size + k.
@@ -47,7 +49,7 @@ def txt2img(request: Txt2Img, facts: Mapping[str, ModelFacts], batch: int = 0) -
         batch_size=request.batch_size,
     ).out()
     index = batch * request.batch_size
-    sampled = _sample(draft, request, first, latent, index, denoise=1.0)
+    sampled = _sample(draft, request, first, facts, latent, index, denoise=1.0)
     vae = _vae(draft, request, first.checkpoint)
     if request.hires is None:
         _save(draft, _decode(draft, sampled, vae), "txt2img", infotext(request, facts, index))
@@ -58,7 +60,7 @@ def txt2img(request: Txt2Img, facts: Mapping[str, ModelFacts], batch: int = 0) -
     second = _second_pass(request, request.hires, first)
     enlarged = _enlarge(draft, request, request.hires, sampled, vae, second)
     if request.hires.denoise > 0:
-        enlarged = _sample(draft, request, second, enlarged, index, denoise=request.hires.denoise)
+        enlarged = _sample(draft, request, second, facts, enlarged, index, denoise=request.hires.denoise)
     final = _decode(draft, enlarged, _vae(draft, request, second.checkpoint))
     _save(draft, final, "txt2img", infotext(request, facts, index))
     return draft.graph()
@@ -98,8 +100,10 @@ def _second_pass(request: Txt2Img, hires: HiresFix, first: _Pass) -> _Pass:
     )
 
 
-def _conditionings(draft: Draft, request: Txt2Img, part: _Pass, checkpoint: str) -> tuple[Link, Link]:
-    clip: Link = draft.add("CheckpointLoaderSimple", ckpt_name=checkpoint).out(1)
+def _guided(draft: Draft, request: Txt2Img, part: _Pass, checkpoint: str, facts: Facts) -> dict[str, Any]:
+    """The inputs model, positive and negative of a sampling node, with the prompt's LoRAs and the clip skip."""
+    loader = draft.add("CheckpointLoaderSimple", ckpt_name=checkpoint)
+    model, clip = lay_over(draft, loader.out(0), loader.out(1), part.prompt, facts[checkpoint].family, facts)
     if request.clip_skip > 1:
         clip = draft.add("CLIPSetLastLayer", clip=clip, stop_at_clip_layer=-request.clip_skip).out()
     shared: dict[str, Any] = {"clip": clip}
@@ -112,10 +116,13 @@ def _conditionings(draft: Draft, request: Txt2Img, part: _Pass, checkpoint: str)
     positive = draft.add("CLIPTextEncode", title="Prompt", text=part.prompt, **shared).out()
     if request.dialect == "webui":
         shared |= {"negative": True, "zero_if_empty": not part.negative}
-    return positive, draft.add("CLIPTextEncode", title="Negative prompt", text=part.negative, **shared).out()
+    negative = draft.add("CLIPTextEncode", title="Negative prompt", text=part.negative, **shared).out()
+    return {"model": model, "positive": positive, "negative": negative}
 
 
-def _sample(draft: Draft, request: Txt2Img, part: _Pass, latent: Link, index: int, denoise: float) -> Link:
+def _sample(
+    draft: Draft, request: Txt2Img, part: _Pass, facts: Facts, latent: Link, index: int, denoise: float
+) -> Link:
     """One pass: a KSampler, or two KSamplerAdvanced where a refiner takes over."""
     shared = {"cfg": part.cfg, **sampler_inputs(request, part.sampler, part.schedule, index)}
     steps, start = part.steps, 0
@@ -126,10 +133,10 @@ def _sample(draft: Draft, request: Txt2Img, part: _Pass, latent: Link, index: in
     if part.refiner is not None:
         switch = switch_step(request, part.sampler, part.schedule, steps, start, part.refiner)
     if switch >= steps:
-        return _ksampler(draft, request, part, shared, latent, denoise)
-    base = _stage(draft, request, part, part.checkpoint, shared, steps)
+        return _ksampler(draft, request, part, facts, shared, latent, denoise)
+    base = _stage(draft, request, part, facts, part.checkpoint, shared, steps)
     assert part.refiner is not None
-    refiner = _stage(draft, request, part, part.refiner.checkpoint, shared, steps)
+    refiner = _stage(draft, request, part, facts, part.refiner.checkpoint, shared, steps)
     if switch <= start:
         return draft.add(
             "KSamplerAdvanced", title="Refiner", latent_image=latent, **_window(start, None, True), **refiner
@@ -143,17 +150,19 @@ def _sample(draft: Draft, request: Txt2Img, part: _Pass, latent: Link, index: in
 
 
 def _ksampler(
-    draft: Draft, request: Txt2Img, part: _Pass, shared: dict[str, Any], latent: Link, denoise: float
+    draft: Draft,
+    request: Txt2Img,
+    part: _Pass,
+    facts: Facts,
+    shared: dict[str, Any],
+    latent: Link,
+    denoise: float,
 ) -> Link:
-    positive, negative = _conditionings(draft, request, part, part.checkpoint)
-    model = draft.add("CheckpointLoaderSimple", ckpt_name=part.checkpoint).out()
     title = "First pass" if denoise == 1.0 else "Hires pass"
     return draft.add(
         "KSampler",
         title=title,
-        model=model,
-        positive=positive,
-        negative=negative,
+        **_guided(draft, request, part, part.checkpoint, facts),
         latent_image=latent,
         steps=part.steps,
         denoise=denoise,
@@ -162,12 +171,10 @@ def _ksampler(
 
 
 def _stage(
-    draft: Draft, request: Txt2Img, part: _Pass, checkpoint: str, shared: dict[str, Any], steps: int
+    draft: Draft, request: Txt2Img, part: _Pass, facts: Facts, checkpoint: str, shared: dict[str, Any], steps: int
 ) -> dict[str, Any]:
-    positive, negative = _conditionings(draft, request, part, checkpoint)
-    model = draft.add("CheckpointLoaderSimple", ckpt_name=checkpoint).out()
     inputs = {key: value for key, value in shared.items() if key != "seed"} | {"noise_seed": shared["seed"]}
-    return inputs | {"model": model, "positive": positive, "negative": negative, "steps": steps}
+    return inputs | _guided(draft, request, part, checkpoint, facts) | {"steps": steps}
 
 
 def _window(start: int, end: int | None, add_noise: bool) -> dict[str, Any]:
