@@ -167,7 +167,8 @@ def run(
                 with Display() as display:
                     report = engine.run(path, targets=node, on_event=display)
             except HiresError as error:
-                typer.echo(f"hires: {path.name}: {error}", err=True)
+                line = str(error)
+                typer.echo(f"hires: {line}" if line.startswith(path.name) else f"hires: {path.name}: {line}", err=True)
                 failed = True
                 continue
             for line in report_lines(path.name, report):

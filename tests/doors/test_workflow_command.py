@@ -85,30 +85,55 @@ def test_infotext_and_back(hires: Callable[..., Result], tmp_path: Path) -> None
     assert np.array_equal(drawn, np.asarray(open_picture(next((tmp_path / "b").glob("two_pass*.png")))))
 
 
-def test_a_txt2img_picture_can_be_told_as_its_own_infotext(hires: Callable[..., Result], tmp_path: Path) -> None:
-    flags = [
-        "--checkpoint",
-        "thin_sd15",
-        "--size",
-        "64",
-        "--steps",
-        "3",
-        "--seed",
-        "4",
-        "--scale",
-        "2",
-        "--denoise",
-        "0.5",
-    ]
-    flags += ["--hires-steps", "2", "--hires-prompt", "a green fox", "--hires-sampler", "Euler a", "--clip-skip", "2"]
-    flags += ["--upscaler", "upscaler_compact_x4.safetensors", "--emphasis", "No norm", "--variation-strength", "0.2"]
-    flags += ["--variation-seed", "9", "--eta", "0.5", "-n", "bad, [x:y:0.5]"]
-    path = ok(hires("txt2img", "a (red:1.2) fox", *flags, "--output-dir", "out")).strip()
-    ok(hires("workflow", "convert", path, "told.txt", "--to", "infotext"))
+FIRST = ["--checkpoint", "thin_sd15", "--size", "64", "--steps", "3", "--seed", "4", "--output-dir", "out"]
+HIRES = ["--hires-steps", "2", "--hires-prompt", "a green fox", "--hires-sampler", "Euler a", "--clip-skip", "2"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "flags", "alike"),
+    [
+        (
+            "a (red:1.2) fox",
+            ["--scale", "2", "--upscaler", "upscaler_compact_x4.safetensors", "--emphasis", "No norm", "--eta", "0.5"],
+            ("Hires upscale: 2", "Hires resize: 128x128"),
+        ),
+        ("a fox <lora:lora_thin_sd15:0.5:0.7>", ["--scale", "1.5"], ("Hires upscale: 1.5", "Hires resize: 96x96")),
+        ("a fox", ["--hires-size", "128x96", "-n", "bad, [x:y:0.5]"], ("", "")),
+        ("a fox", ["--hires-size", "96x128", "--upscaler", "Lanczos", "--variation-strength", "0.2"], ("", "")),
+    ],
+)
+def test_a_recipes_workflow_can_be_told_as_its_infotext(
+    prompt: str, flags: list[str], alike: tuple[str, str], hires: Callable[..., Result], tmp_path: Path
+) -> None:
+    more = ["--variation-seed", "9"] if "--variation-strength" in flags else []
+    path = ok(hires("txt2img", prompt, *FIRST, "--denoise", "0.5", *HIRES, *flags, *more)).strip()
+    texts = picture_texts(open_picture(tmp_path / path))
+    (tmp_path / "graph.json").write_text(texts["prompt"])
+    ok(hires("workflow", "convert", "graph.json", "told.txt", "--to", "infotext"))
     told = (tmp_path / "told.txt").read_text().strip()
-    said = picture_texts(open_picture(tmp_path / path))["parameters"]
     # a graph says the second size, not the factor that gave it; Uniform and Normal are one name there
-    assert told == said.replace("Hires upscale: 2", "Hires resize: 128x128").replace("Uniform", "Normal")
+    assert told == texts["parameters"].replace(*alike).replace("Uniform", "Normal")
+
+
+def test_a_picture_is_told_by_the_infotext_that_it_carries(hires: Callable[..., Result], tmp_path: Path) -> None:
+    path = ok(hires("txt2img", "a fox", *FIRST, "--scale", "2")).strip()
+    ok(hires("workflow", "convert", path, "told.txt", "--to", "infotext"))
+    said = picture_texts(open_picture(tmp_path / path))["parameters"]
+    assert (tmp_path / "told.txt").read_text() == said + "\n"
+
+
+def test_loras_of_a_comfyui_graph_become_tags(hires: Callable[..., Result], tmp_path: Path) -> None:
+    path = ok(hires("txt2img", "a fox <lora:lora_thin_sd15:1:0.7>", *FIRST, "--dialect", "comfyui")).strip()
+    graph = json.loads(picture_texts(open_picture(tmp_path / path))["prompt"])
+    texts = [node["inputs"]["text"] for node in graph.values() if node["class_type"] == "CLIPTextEncode"]
+    assert "a fox " in texts  # ComfyUI's own node would encode a tag as words
+    (tmp_path / "graph.json").write_text(json.dumps(graph))
+    ok(hires("workflow", "convert", "graph.json", "told.txt", "--to", "infotext"))
+    assert (tmp_path / "told.txt").read_text().startswith("a fox  <lora:lora_thin_sd15:1:0.7>\n")
+    (tmp_path / "again").mkdir()
+    again = ok(hires("run", "told.txt", "--output-dir", "again"))
+    drawn = open_picture(next((tmp_path / "again").glob("*.png")))
+    assert again and drawn.tobytes() == open_picture(tmp_path / path).tobytes()
 
 
 @pytest.mark.parametrize(

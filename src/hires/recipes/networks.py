@@ -17,6 +17,11 @@ def network_tags(prompt: str) -> list[NetworkTag]:
     return split_networks(strip_comments(prompt))[1]
 
 
+def without_tags(prompt: str) -> str:
+    """The prompt as it is encoded."""
+    return split_networks(prompt)[0] if network_tags(prompt) else prompt
+
+
 def lora_names(request: Txt2Img) -> list[str]:
     """The names of all LoRAs that the prompts of both passes ask for, each once."""
     prompts = [request.prompt, request.hires.prompt if request.hires is not None else ""]

@@ -1,7 +1,8 @@
 """From a workflow to the txt2img request that draws the same, where the workflow has that shape.
 
-    CheckpointLoaderSimple [-> CLIPSetLastLayer] -> two CLIPTextEncode, EmptyLatentImage -> KSampler -> VAEDecode
-    and for a second pass LatentUpscale(By), or VAEDecode [-> upscale model] -> ImageScale(By) -> VAEEncode -> KSampler
+    CheckpointLoaderSimple [-> LoraLoader ...] [-> CLIPSetLastLayer] -> two CLIPTextEncode,
+    EmptyLatentImage -> KSampler -> VAEDecode, and for a second pass
+    LatentUpscale(By), or VAEDecode [-> upscale model] -> ImageScale(By) -> VAEEncode, [-> LatentCrop] -> KSampler
 
 Whatever does not fit is named. Nothing is left out in silence: the infotext would describe another picture.
 """
@@ -10,14 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any
 
 from hires.errors import SettingError
 from hires.graph.declare import Registry
 from hires.graph.inputs import NOTHING
 from hires.graph.workflow import Link, Workflow, as_constant, as_link
+from hires.imaging.sizes import LATENT, floor_to_latent
 from hires.imaging.upscalers import LATENT_UPSCALERS
+from hires.recipes.infotext import number
+from hires.recipes.networks import network_tags
 from hires.recipes.request import HiresFix, Txt2Img
+from hires.recipes.sizes import hires_size
 
 ENDS = ("SaveImage", "PreviewImage")
 SAMPLER_OPTIONS = ("rng", "variation_seed", "variation_strength", "seed_resize_width", "seed_resize_height", "ensd")
@@ -115,6 +121,10 @@ class _Reader:
 
     def _second_pass(self, sampler: str, latent: Link) -> tuple[str, HiresFix]:
         values = self._values(sampler)
+        crop = None
+        if self._class(latent.node) == "LatentCrop":
+            crop = self._check(latent.node, "LatentCrop")
+            latent = self._link(crop, "samples")
         enlarged = self._class(latent.node)
         fields: dict[str, Any] = {}
         if enlarged in ("LatentUpscale", "LatentUpscaleBy"):
@@ -148,11 +158,41 @@ class _Reader:
             raise self._refused(latent.node, "it does not lead to an EmptyLatentImage or an enlarged first pass")
         if sizes.get("crop", "disabled") != "disabled":
             raise self._refused(node, "it crops")
-        if "scale_by" in sizes:
+        if crop is not None:
+            fields |= self._cropped(crop, first, sizes)
+        elif "scale_by" in sizes:
             fields["scale"] = sizes["scale_by"]
         else:
             fields |= {"width": sizes["width"], "height": sizes["height"]}
         return first, HiresFix(steps=values["steps"], denoise=values["denoise"], **fields)
+
+    def _cropped(self, crop: str, first: str, sizes: Mapping[str, Any]) -> dict[str, int]:
+        """The target of a hires pass that covers it and crops: enlarging and crop must be those of the rule."""
+        small = self._values(self._source(first, "latent_image", "EmptyLatentImage"))
+        cut = self._values(crop)
+        size = hires_size(small["width"], small["height"], 1.0, cut["width"], cut["height"])
+        rule = {
+            "x": size.crop_x_latent // 2 * LATENT,
+            "y": size.crop_y_latent // 2 * LATENT,
+            "width": size.delivered[0],
+            "height": size.delivered[1],
+        }
+        enlarged = floor_to_latent(size.width), floor_to_latent(size.height)
+        if dict(cut) != rule or (sizes.get("width"), sizes.get("height")) != enlarged:
+            raise self._refused(crop, "it does not crop as a hires pass to a size does")
+        return {"width": cut["width"], "height": cut["height"]}
+
+    def _loras(self, sampler: str, clip: str) -> tuple[str, str, list[str]]:
+        """The loaders of model and clip behind the LoRAs that both go through, and these as tags."""
+        model, tags = self._link(sampler, "model").node, []
+        while self._class(model) == "LoraLoader":
+            if clip != model:
+                raise self._refused(model, "the text encoder does not go through it as the model does")
+            values = self._values(self._check(model, "LoraLoader"))
+            name = PurePath(values["lora_name"].replace("\\", "/")).stem
+            tags.append(f"<lora:{name}:{number(values['strength_clip'])}:{number(values['strength_model'])}>")
+            model, clip = self._link(model, "model").node, self._link(model, "clip").node
+        return self._check(model, "CheckpointLoaderSimple"), clip, tags[::-1]
 
     def _with_second(self, request: Txt2Img, first: str, second: str) -> Txt2Img:
         """What infotext says once for both passes must be the same; what it says twice goes into the hires fields."""
@@ -190,7 +230,7 @@ class _Reader:
             layer = self._check(clip, "CLIPSetLastLayer")
             skip = -int(self._values(layer)["stop_at_clip_layer"])
             clip = self._link(layer, "clip").node
-        loader = self._source(sampler, "model", "CheckpointLoaderSimple")
+        loader, clip, tags = self._loras(sampler, clip)
         name = str(self._values(loader)["ckpt_name"])
         if str(self._values(self._check(clip, "CheckpointLoaderSimple"))["ckpt_name"]) != name:
             raise self._refused(clip, "the text encoder is another checkpoint's than the model")
@@ -200,7 +240,8 @@ class _Reader:
         dialect = self._values(sampler).get("dialect", "comfyui")
         if any(text.get("dialect", "comfyui") != dialect for text in texts.values()):
             raise self._refused(sampler, "its prompts are encoded in another dialect than it draws in")
-        return _Prompts(name, str(texts["positive"]["text"]), str(texts["negative"]["text"]), skip, emphasis)
+        positive = _with_tags(str(texts["positive"]["text"]), tags)
+        return _Prompts(name, positive, str(texts["negative"]["text"]), skip, emphasis)
 
     def _vae(self, node: str) -> str | None:
         """The file of a VAE that is no checkpoint's own."""
@@ -282,3 +323,8 @@ class _Reader:
     def _refused(self, node_id: str, why: str) -> SettingError:
         where = f"node {node_id} ({self._class(node_id) or 'missing'})"
         return SettingError(f"{self.workflow.source} cannot be told as infotext: {where}: {why}")
+
+
+def _with_tags(prompt: str, tags: list[str]) -> str:
+    """The prompt with a tag for each LoRA; one that recipes wrote names them already."""
+    return prompt if network_tags(prompt) else prompt + "".join(f" {tag}" for tag in tags)

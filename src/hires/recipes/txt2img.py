@@ -11,7 +11,7 @@ from hires.imaging.upscalers import LATENT_UPSCALERS, PLAIN, same_name
 from hires.recipes.draft import Draft, Link
 from hires.recipes.facts import ModelFacts
 from hires.recipes.infotext import infotext
-from hires.recipes.networks import lay_over
+from hires.recipes.networks import lay_over, without_tags
 from hires.recipes.request import HiresFix, Refiner, Txt2Img
 from hires.recipes.samplers import calls_per_step, sampler_inputs, switch_step
 from hires.recipes.sizes import hires_size
@@ -113,7 +113,9 @@ def _guided(draft: Draft, request: Txt2Img, part: _Pass, checkpoint: str, facts:
             shared["schedule_calls_before"] = part.calls_before
         if request.emphasis != "Original":
             shared["emphasis"] = request.emphasis
-    positive = draft.add("CLIPTextEncode", title="Prompt", text=part.prompt, **shared).out()
+    # ComfyUI's node knows no tags; the A1111 dialect takes them out by itself
+    text = part.prompt if request.dialect == "webui" else without_tags(part.prompt)
+    positive = draft.add("CLIPTextEncode", title="Prompt", text=text, **shared).out()
     if request.dialect == "webui":
         shared |= {"negative": True, "zero_if_empty": not part.negative}
     negative = draft.add("CLIPTextEncode", title="Negative prompt", text=part.negative, **shared).out()
