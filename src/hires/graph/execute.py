@@ -14,6 +14,7 @@ from typing import Any
 
 from hires.errors import Fault, HiresError, Interrupted, WorkflowError
 from hires.graph.cache import CachedResult, ResultCache
+from hires.graph.calls import blockers, bound_to, call_node, spread
 from hires.graph.context import Context
 from hires.graph.declare import ExecutionBlocker, NodeResult, NodeType, Registry, call_hook
 from hires.graph.keys import node_key
@@ -323,9 +324,9 @@ class _Run:
         hidden = self._hidden(node)
         names: list[str] = []
         if node.type.instantiate is not None:
-            hook = _bound(hook, self.cache.instance(node.id, node.type.name, node.type.instantiate))
-        for arguments in _spread(inputs, node.type.input_is_list):
-            if not any(_blockers(arguments, node.type.input_is_list)):
+            hook = bound_to(hook, self.cache.instance(node.id, node.type.name, node.type.instantiate))
+        for arguments in spread(inputs, node.type.input_is_list):
+            if not any(blockers(arguments, node.type.input_is_list)):
                 names += call_hook(hook, {**arguments, **hidden}, view) or ()
         return [node.links[name].node for name in dict.fromkeys(names) if name in unknown]
 
@@ -335,21 +336,11 @@ class _Run:
         """Call the node once per index of its longest list; the last blocker that came in, if any did."""
         function: Callable[..., Any] = node.type.function
         if node.type.instantiate is not None:
-            function = _bound(function, self.cache.instance(node.id, node.type.name, node.type.instantiate))
+            function = bound_to(function, self.cache.instance(node.id, node.type.name, node.type.instantiate))
         more = self._hidden(node)
         if node.type.context_parameter is not None:
             more[node.type.context_parameter] = view
-        calls: list[NodeResult] = []
-        blocker: ExecutionBlocker | None = None
-        for arguments in _spread(inputs, node.type.input_is_list):
-            found = _blockers(arguments, node.type.input_is_list)
-            if found:
-                blocker = next((entry for entry in found if entry.message is not None), found[0])
-                calls.append(_blocked(node.type))
-                continue
-            self.context.check_interrupted()
-            calls.append(_as_result(node.type, function(**arguments, **more)))
-        return calls, blocker
+        return call_node(node.type, function, inputs, more, self.context.check_interrupted)
 
     def _hidden(self, node: ValidNode) -> dict[str, Any]:
         values: dict[str, Any] = {
@@ -521,51 +512,3 @@ def _is_lazy(node_type: NodeType, name: str) -> bool:
     # Without the hook nobody could ask for the input, so it counts as any other.
     entry = node_type.by_name.get(name)
     return entry is not None and entry.lazy and node_type.check_lazy_status is not None
-
-
-def _spread(inputs: Mapping[str, list[Any]], whole_lists: bool) -> list[dict[str, Any]]:
-    """The arguments of the calls: one per index of the longest list, shorter lists repeating their last value.
-
-    None if a list is empty. A node that takes whole lists is called once.
-    """
-    if whole_lists:
-        return [dict(inputs)]
-    if any(not values for values in inputs.values()):
-        return []
-    length = max((len(values) for values in inputs.values()), default=1)
-    return [{name: values[min(i, len(values) - 1)] for name, values in inputs.items()} for i in range(length)]
-
-
-def _blockers(arguments: Mapping[str, Any], whole_lists: bool) -> list[ExecutionBlocker]:
-    """The blockers among the arguments of a call."""
-    given = arguments.values()
-    values = [value for whole in given for value in whole] if whole_lists else list(given)
-    return [value for value in values if isinstance(value, ExecutionBlocker)]
-
-
-def _blocked(node_type: NodeType) -> NodeResult:
-    """Every output blocked, silently: the message has been told."""
-    return NodeResult(tuple([ExecutionBlocker()] if many else ExecutionBlocker() for many in node_type.output_is_list))
-
-
-def _as_result(node_type: NodeType, returned: Any) -> NodeResult:
-    """What a node returned, as a NodeResult: outputs as a tuple, or the only output bare."""
-    count = len(node_type.outputs)
-    if isinstance(returned, NodeResult):
-        result = returned
-    elif returned is None and count != 1:
-        result = NodeResult()
-    elif isinstance(returned, ExecutionBlocker) and count > 1:
-        result = NodeResult((returned,) * count)
-    elif isinstance(returned, tuple) and (count != 1 or len(returned) == 1):
-        result = NodeResult(returned)
-    else:
-        result = NodeResult((returned,))
-    if result.outputs and len(result.outputs) != count:
-        raise TypeError(f"the node {node_type.name} returned {len(result.outputs)} outputs, it declares {count}")
-    return result
-
-
-def _bound(function: Callable[..., Any], instance: Any) -> Callable[..., Any]:
-    bound: Callable[..., Any] = function.__get__(instance)
-    return bound
