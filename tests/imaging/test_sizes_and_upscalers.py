@@ -5,7 +5,7 @@ import torch
 
 from hires.errors import SettingError
 from hires.imaging.sizes import check_size, floor_to_latent
-from hires.imaging.upscalers import LATENT_UPSCALERS, PLAIN, enlarge, find_name
+from hires.imaging.upscalers import LATENT_UPSCALERS, PLAIN, find_name, resize_pixels
 
 
 @pytest.mark.parametrize(
@@ -37,18 +37,8 @@ def test_names_are_found_whatever_their_spelling() -> None:
         find_name("Foo", PLAIN)
 
 
-class Doubling:
-    """An upscaler that repeats pixels, as a network of factor 2 would be called."""
-
-    name = "doubling"
-
-    def upscale(self, images: torch.Tensor, factor: float) -> torch.Tensor:
-        return images.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
-
-
-def test_enlarge_brings_any_upscaler_to_the_exact_size() -> None:
-    images = torch.full((1, 8, 10, 3), 0.5)
-    assert enlarge(images, 20, 16, Doubling()).shape == (1, 16, 20, 3)
-    assert enlarge(images, 25, 20, Doubling()).shape == (1, 20, 25, 3)
-    nearest = enlarge(torch.eye(2)[None, :, :, None].expand(1, 2, 2, 3), 4, 4, None, "Nearest")
-    assert nearest[0, :, :, 0].tolist() == torch.eye(2).repeat_interleave(2, 0).repeat_interleave(2, 1).tolist()
+def test_pixels_are_resized_in_their_own_layout() -> None:
+    images = torch.eye(2)[None, :, :, None].expand(1, 2, 2, 3)
+    nearest = resize_pixels(images, 4, 6, "nearest-exact")
+    assert nearest.shape == (1, 6, 4, 3)
+    assert nearest[0, :, :, 0].tolist() == torch.eye(2).repeat_interleave(3, 0).repeat_interleave(2, 1).tolist()
