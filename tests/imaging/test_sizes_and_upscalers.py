@@ -33,6 +33,7 @@ def test_floor_to_latent() -> None:
 
 def test_names_are_found_whatever_their_spelling() -> None:
     assert find_name("latent_(Nearest-Exact)", list(LATENT_UPSCALERS)) == "Latent (nearest-exact)"
+    assert find_name("4x ultrasharp", [*PLAIN, "more/4x_UltraSharp.pth"]) == "more/4x_UltraSharp.pth"
     with pytest.raises(SettingError, match="could not find upscaler named 'Foo'"):
         find_name("Foo", PLAIN)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import PurePath
 
 from torch import Tensor
 
@@ -33,9 +34,9 @@ def _plain(name: str) -> str:
 
 
 def find_name(name: str, available: Sequence[str]) -> str:
-    """The listed name that `name` stands for; SettingError with all names if there is none."""
+    """The listed name that `name` stands for, a file's with or without its ending; SettingError if there is none."""
     for candidate in available:
-        if same_name(name, candidate):
+        if same_name(name, candidate) or same_name(name, PurePath(candidate).stem):
             return candidate
     raise SettingError(f"could not find upscaler named {name!r}", f"There are: {', '.join(available)}.")
 
