@@ -16,6 +16,7 @@ import typer
 
 from hires import __version__
 from hires.errors import HiresError, Interrupted
+from hires.pocket.cli import app as pocket_app
 
 if TYPE_CHECKING:
     from hires.api import Engine
@@ -38,6 +39,7 @@ workflow_app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(workflow_app, name="workflow")
+app.add_typer(pocket_app, name="pocket")
 
 ModelsDir = Annotated[Path | None, typer.Option(help="Folder with checkpoints/, vae/, loras/ ... (or A1111's names).")]
 InputDir = Annotated[Path | None, typer.Option(help="Folder of the pictures that workflows load.")]

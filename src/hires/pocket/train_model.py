@@ -1,0 +1,190 @@
+"""Training of the text encoder and the UNet together, on the latents of drawings.
+
+Which scale at which noise: enlarged windows, under the ordinary caption, are only shown at timesteps below 650, whole
+compositions everywhere. So the model composes at its base size and refines at twice or three times that; drawn
+directly at such a size it repeats its subject, as large models do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from hires.pocket.curves import contact_sheet
+from hires.pocket.latents import Latents
+from hires.pocket.networks import LATENT_CHANNELS, Sizes, build_text, build_unet, start_default
+from hires.pocket.train_vae import decode, from_signed
+from hires.pocket.training import Learner, Recipe, step_generator
+from hires.pocket.words import Words
+
+TIMESTEPS = 1000
+MOST_WEIGHT = 5.0
+"""Loss weight min(SNR, 5) / SNR (Hang et al. 2023)."""
+
+
+@dataclass(frozen=True)
+class ModelRecipe:
+    """`dropout` is the share of samples with an empty caption; `enlarged` the share of samples below timestep
+    `enlarged_below` that show an enlarged window."""
+
+    seed: int = 0
+    batch: int = 64
+    dropout: float = 0.1
+    enlarged: float = 0.5
+    enlarged_below: int = 650
+    guidance: float = 5.0
+    sizes: Sizes = field(default_factory=Sizes)
+    optimizer: Recipe = field(default_factory=lambda: Recipe(rate=6e-4, average=0.998))
+
+
+def alphas_cumprod() -> Tensor:
+    """Stable Diffusion's noise schedule (scaled linear), (1000,), in double precision until the end."""
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, TIMESTEPS, dtype=torch.float64) ** 2
+    return torch.cumprod(1 - betas, 0).float()
+
+
+def stratified_timesteps(batch: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """One timestep of each of `batch` equal parts of 0..999, in any order: every noise level is in every batch."""
+    places = (np.arange(batch) + rng.random(batch)) / batch
+    return rng.permutation(np.minimum(places * TIMESTEPS, TIMESTEPS - 1).astype(np.int64))
+
+
+def choose_views(
+    timesteps: NDArray[np.int64], views: int, recipe: ModelRecipe, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """The view of each sample: 0 is the whole composition, the others are enlarged windows."""
+    enlarged = (timesteps < recipe.enlarged_below) & (rng.random(len(timesteps)) < recipe.enlarged)
+    return np.where(enlarged, rng.integers(1, max(2, views), len(timesteps)), 0)
+
+
+def dropped(count: int, share: float, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Which samples lose their caption, for classifier-free guidance (Ho and Salimans 2022)."""
+    return rng.random(count) < share
+
+
+class TextAndUnet(nn.Module):
+    """The two networks that learn together."""
+
+    def __init__(self, sizes: Sizes, words: int) -> None:
+        super().__init__()
+        self.text = build_text(sizes, words)
+        self.unet = build_unet(sizes)
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
+        """Noise in (batch, 4, h, w) under captions of tokens (batch, 77)."""
+        context = self.text(input_ids=tokens)[0]
+        noise: Tensor = self.unet(noisy, timesteps, encoder_hidden_states=context, return_dict=False)[0]
+        return noise
+
+
+class ModelStage:
+    """Training on `latents`; `vae` decodes the contact sheets."""
+
+    def __init__(
+        self, latents: Latents, words: Words, vae: nn.Module, recipe: ModelRecipe, device: torch.device
+    ) -> None:
+        self.latents, self.words, self.recipe, self.device = latents, words, recipe, device
+        self.vae = vae.to(device).eval()
+        network = TextAndUnet(recipe.sizes, len(words))
+        start_default(network, torch.Generator().manual_seed(recipe.seed))
+        self.learner = Learner(network.to(device).to(memory_format=torch.channels_last), recipe.optimizer)
+        self.alphas = alphas_cumprod().to(device)
+        self.tokens = words.token_table(latents.captions)
+
+    @property
+    def learners(self) -> Mapping[str, Learner]:
+        """Both networks in one."""
+        return {"model": self.learner}
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What a checkpoint must share."""
+        return {
+            "seed": self.recipe.seed,
+            "sizes": self.recipe.sizes.of_model(),
+            "words": self.words.used,
+            "latent_std": self.latents.std,
+        }
+
+    def batch(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents (batch, 4, h, w) of unit deviation, tokens (batch, 77) and timesteps (batch,) of step `index`."""
+        recipe = self.recipe
+        rng = np.random.default_rng([recipe.seed, index])
+        timesteps = stratified_timesteps(recipe.batch, rng)
+        scenes = rng.integers(len(self.latents), size=recipe.batch)
+        chosen = choose_views(timesteps, self.latents.views, recipe, rng)
+        tokens = self.tokens[scenes, rng.integers(self.tokens.shape[1], size=recipe.batch)]
+        tokens[dropped(recipe.batch, recipe.dropout, rng)] = self.words.empty
+        latents = torch.from_numpy(self.latents.read(scenes, chosen)).to(self.device).float() / self.latents.std
+        return latents, torch.from_numpy(tokens).to(self.device), torch.from_numpy(timesteps).to(self.device)
+
+    def step(self, index: int, progress: float, share: float) -> dict[str, Tensor]:
+        """Predict the noise; the curves tell low, middle and high noise apart."""
+        latents, tokens, timesteps = self.batch(index)
+        generator = step_generator(self.recipe.seed, index, self.device)
+        noise = torch.randn(latents.shape, generator=generator, device=self.device)
+        alpha = self.alphas[timesteps][:, None, None, None]
+        noisy = (alpha.sqrt() * latents + (1 - alpha).sqrt() * noise).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            predicted = self.learner.network(noisy, timesteps, tokens).float()
+        errors = (predicted - noise).square().mean((1, 2, 3))
+        loss = (errors * snr_weight(self.alphas[timesteps])).mean()
+        norm = self.learner.update(loss, share, index)
+        row = {"loss": loss.detach(), "error": errors.detach().mean(), "gradient": norm}
+        return row | by_noise(errors.detach(), timesteps)
+
+    def sheet(self) -> NDArray[np.uint8]:
+        """Sixteen captions, always the same and under the same noise, drawn by the averaged weights."""
+        captions = [self.latents.captions[scene % len(self.latents)][0] for scene in range(16)]
+        tokens = torch.from_numpy(self.words.tokens(captions)).to(self.device)
+        side = self.latents.side
+        noise = torch.randn(16, LATENT_CHANNELS, side, side, generator=torch.Generator().manual_seed(1))
+        network = self.learner.average
+        assert isinstance(network, TextAndUnet)
+        latents = ddim(network, noise.to(self.device), tokens, self.words.empty, self.alphas, self.recipe.guidance)
+        with torch.inference_mode():
+            pixels = [decode(self.vae, part * self.latents.std) for part in latents.split(4)]
+        pictures = from_signed(torch.cat(pixels))
+        return contact_sheet([pictures[:8], pictures[8:]])
+
+
+def snr_weight(alphas: Tensor) -> Tensor:
+    """min(SNR, 5) / SNR of noise levels given as cumulative alphas."""
+    snr = alphas / (1 - alphas)
+    return snr.clamp(max=MOST_WEIGHT) / snr
+
+
+def by_noise(errors: Tensor, timesteps: Tensor) -> dict[str, Tensor]:
+    """Mean error at low, middle and high noise: a batch that is stratified has all three, unless it is tiny."""
+    parts = {"low": timesteps <= 200, "middle": (timesteps > 200) & (timesteps <= 700), "high": timesteps > 700}
+    return {name: (errors * part).sum() / part.sum().clamp(min=1) for name, part in parts.items()}
+
+
+@torch.inference_mode()
+def ddim(
+    network: TextAndUnet,
+    latents: Tensor,
+    tokens: Tensor,
+    empty: NDArray[np.int64],
+    alphas: Tensor,
+    guidance: float,
+    steps: int = 25,
+) -> Tensor:
+    """Deterministic DDIM (Song et al. 2020) with classifier-free guidance from noise (batch, 4, h, w)."""
+    blank = torch.from_numpy(empty).to(tokens.device).expand_as(tokens)
+    both = torch.cat([blank, tokens])
+    times: Sequence[int] = np.linspace(TIMESTEPS - 1, 0, steps + 1).round().astype(int).tolist()
+    for now, after in pairwise(times):
+        timesteps = torch.full((len(both),), now, device=latents.device)
+        uncond, cond = network(torch.cat([latents, latents]), timesteps, both).chunk(2)
+        noise = uncond + guidance * (cond - uncond)
+        clean = (latents - (1 - alphas[now]).sqrt() * noise) / alphas[now].sqrt()
+        latents = alphas[after].sqrt() * clean + (1 - alphas[after]).sqrt() * noise
+    return latents
