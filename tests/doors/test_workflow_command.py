@@ -115,6 +115,32 @@ def test_a_recipes_workflow_can_be_told_as_its_infotext(
     assert told == texts["parameters"].replace(*alike).replace("Uniform", "Normal")
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        [],
+        ["--scale", "1.5", "--denoise", "0.6", "--refiner-passes", "first pass"],
+        ["--scale", "1.5", "--denoise", "0.6"],
+        ["--scale", "1.5", "--denoise", "0.7", "--refiner-passes", "both passes"],
+    ],
+)
+def test_a_refiners_hand_over_can_be_told_and_draws_the_same(
+    flags: list[str], hires: Callable[..., Result], tmp_path: Path
+) -> None:
+    refiner = ["--checkpoint", "thin_sdxl_base", "--refiner", "thin_sdxl_refiner", "--switch-step", "2"]
+    size = ["--size", "64", "--steps", "4", "--seed", "4", "--output-dir", "out"]
+    path = ok(hires("txt2img", "a fox", *refiner, *size, *flags)).strip()
+    texts = picture_texts(open_picture(tmp_path / path))
+    (tmp_path / "graph.json").write_text(texts["prompt"])
+    ok(hires("workflow", "convert", "graph.json", "told.txt", "--to", "infotext"))
+    told = (tmp_path / "told.txt").read_text()
+    assert "Refiner: thin_sdxl_refiner [" in told and "Refiner switch step: 2" in told
+    assert ("Hires refiner" in told) == ("Hires refiner" in texts["parameters"])
+    ok(hires("run", "told.txt", "--output-dir", "again"))
+    drawn = open_picture(next((tmp_path / "again").glob("*.png")))
+    assert drawn.tobytes() == open_picture(tmp_path / path).tobytes()
+
+
 def test_a_picture_is_told_by_the_infotext_that_it_carries(hires: Callable[..., Result], tmp_path: Path) -> None:
     path = ok(hires("txt2img", "a fox", *FIRST, "--scale", "2")).strip()
     ok(hires("workflow", "convert", path, "told.txt", "--to", "infotext"))

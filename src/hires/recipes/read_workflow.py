@@ -1,7 +1,7 @@
 """From a workflow to the txt2img request that draws the same, where the workflow has that shape.
 
     CheckpointLoaderSimple [-> LoraLoader ...] [-> CLIPSetLastLayer] -> two CLIPTextEncode,
-    EmptyLatentImage -> KSampler -> VAEDecode, and for a second pass
+    EmptyLatentImage -> KSampler (or base and refiner, see read_refiner) -> VAEDecode, and for a second pass
     LatentUpscale(By), or VAEDecode [-> upscale model] -> ImageScale(By) -> VAEEncode, [-> LatentCrop] -> KSampler
 
 Whatever does not fit is named. Nothing is left out in silence: the infotext would describe another picture.
@@ -22,6 +22,7 @@ from hires.imaging.sizes import LATENT, floor_to_latent
 from hires.imaging.upscalers import LATENT_UPSCALERS
 from hires.recipes.infotext import number
 from hires.recipes.networks import network_tags
+from hires.recipes.read_refiner import read_refiner
 from hires.recipes.request import HiresFix, Txt2Img
 from hires.recipes.sizes import hires_size
 
@@ -46,7 +47,8 @@ class _Prompts:
 
 def request_of_workflow(workflow: Workflow, registry: Registry) -> Txt2Img:
     """The request. Raises SettingError that says which node keeps the workflow from being a txt2img of two passes."""
-    return _Reader(workflow, registry).request()
+    plain, refiner = read_refiner(workflow)
+    return replace(_Reader(plain, registry).request(), refiner=refiner)
 
 
 class _Reader:
