@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,7 @@ from hires.errors import HiresError, Interrupted, SettingError
 if TYPE_CHECKING:
     import torch
 
-    from hires.pocket.training import Stage
+    from hires.pocket.training import Recipe, Stage
 
 USER_ERROR, STOPPED = 2, 130
 DRAWINGS, LATENTS, VAE, MODEL, UPSCALER, EXPORT = "drawings", "latents", "vae", "model", "upscaler", "export"
@@ -38,6 +39,8 @@ Resume = Annotated[bool, typer.Option("--resume/--no-resume", help="Go on from t
 Seed = Annotated[int, typer.Option(help="Every random choice follows from it.")]
 Batch = Annotated[int, typer.Option(min=1, help="Samples a step.")]
 SheetEvery = Annotated[int, typer.Option(min=1, help="Steps between contact sheets.")]
+Start = Annotated[Path | None, typer.Option(help="Begin from the weights of this checkpoint, not from random ones.")]
+Rate = Annotated[float | None, typer.Option(min=1e-7, help="Learning rate [the stage's own].")]
 
 
 @contextmanager
@@ -56,6 +59,11 @@ def door() -> Iterator[threading.Event]:
     finally:
         for number, handler in known.items():
             signal.signal(number, handler)
+
+
+def at_rate(recipe: Recipe, rate: float | None) -> Recipe:
+    """The optimiser's recipe at a learning rate of the user's choice."""
+    return recipe if rate is None else replace(recipe, rate=rate)
 
 
 def chosen_device(name: str) -> torch.device:
@@ -135,13 +143,21 @@ def vae(
     seed: Seed = 0,
     batch: Batch = 32,
     sheet_every: SheetEvery = 1000,
+    start: Start = None,
+    rate: Rate = None,
 ) -> None:
     """Train the autoencoder on crops of the drawings."""
     with door() as stop:
         from hires.pocket.shards import Shards
+        from hires.pocket.start import read_start, sizes_of, started_vae
         from hires.pocket.train_vae import VaeRecipe, VaeStage
 
-        stage = VaeStage(Shards(out / DRAWINGS), VaeRecipe(seed=seed, batch=batch), chosen_device(device))
+        recipe, begun = VaeRecipe(seed=seed, batch=batch), None
+        if start is not None:
+            checkpoint = read_start(start)
+            recipe, begun = replace(recipe, sizes=sizes_of(checkpoint)), started_vae(checkpoint)
+        recipe = replace(recipe, optimizer=at_rate(recipe.optimizer, rate))
+        stage = VaeStage(Shards(out / DRAWINGS), recipe, chosen_device(device), begun)
         run_stage(stage, out / VAE, steps, minutes, sheet_every, resume, stop)
 
 
@@ -155,11 +171,14 @@ def model(
     seed: Seed = 0,
     batch: Batch = 64,
     sheet_every: SheetEvery = 2000,
+    start: Start = None,
+    rate: Rate = None,
 ) -> None:
     """Train the text encoder and the UNet; the drawings are encoded first, once."""
     with door() as stop:
         from hires.pocket.latents import encode_shards
         from hires.pocket.shards import Shards
+        from hires.pocket.start import read_start, sizes_of, started_model
         from hires.pocket.train_model import ModelRecipe, ModelStage
         from hires.pocket.train_vae import trained_vae
         from hires.pocket.words import Words
@@ -169,7 +188,12 @@ def model(
             shards, autoencoder, out / LATENTS, where, say=progress("scenes encoded"), stop=stop.is_set
         )
         words = Words.of_captions(latents.captions)
-        stage = ModelStage(latents, words, autoencoder, ModelRecipe(seed=seed, batch=batch), where)
+        recipe, begun = ModelRecipe(seed=seed, batch=batch), None
+        if start is not None:
+            checkpoint = read_start(start)
+            recipe, begun = replace(recipe, sizes=sizes_of(checkpoint)), started_model(checkpoint, words)
+        recipe = replace(recipe, optimizer=at_rate(recipe.optimizer, rate))
+        stage = ModelStage(latents, words, autoencoder, recipe, where, begun)
         run_stage(stage, out / MODEL, steps, minutes, sheet_every, resume, stop)
 
 

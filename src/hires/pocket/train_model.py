@@ -88,12 +88,20 @@ class ModelStage:
     """Training on `latents`; `vae` decodes the contact sheets."""
 
     def __init__(
-        self, latents: Latents, words: Words, vae: nn.Module, recipe: ModelRecipe, device: torch.device
+        self,
+        latents: Latents,
+        words: Words,
+        vae: nn.Module,
+        recipe: ModelRecipe,
+        device: torch.device,
+        start: TextAndUnet | None = None,
     ) -> None:
+        """`start` is trained further, in the place of random weights."""
         self.latents, self.words, self.recipe, self.device = latents, words, recipe, device
         self.vae = vae.to(device).eval()
-        network = TextAndUnet(recipe.sizes, len(words))
-        start_default(network, torch.Generator().manual_seed(recipe.seed))
+        network = start or TextAndUnet(recipe.sizes, len(words))
+        if start is None:
+            start_default(network, torch.Generator().manual_seed(recipe.seed))
         self.learner = Learner(network.to(device).to(memory_format=torch.channels_last), recipe.optimizer)
         self.alphas = alphas_cumprod().to(device)
         self.tokens = words.token_table(latents.captions)

@@ -80,13 +80,18 @@ def edge_distance(first: Tensor, second: Tensor) -> Tensor:
 class VaeStage:
     """Training of the autoencoder on crops of all views."""
 
-    def __init__(self, shards: Shards, recipe: VaeRecipe, device: torch.device) -> None:
+    def __init__(
+        self, shards: Shards, recipe: VaeRecipe, device: torch.device, start: AutoencoderKL | None = None
+    ) -> None:
+        """`start` is trained further, in the place of random weights."""
         self.shards, self.recipe, self.device = shards, recipe, device
         generator = torch.Generator().manual_seed(recipe.seed)
-        vae, discriminator = build_vae(recipe.sizes), PatchDiscriminator()
-        for network in (vae, discriminator):
-            start_default(network, generator)
-        start_vae(vae, generator)
+        vae, discriminator = start or build_vae(recipe.sizes), PatchDiscriminator()
+        if start is None:
+            start_default(vae, generator)
+        start_default(discriminator, generator)
+        if start is None:
+            start_vae(vae, generator)
         vae, discriminator = (
             network.to(device).to(memory_format=torch.channels_last) for network in (vae, discriminator)
         )
