@@ -1,0 +1,72 @@
+"""Pictures as arrays with every bit that the file has: 8 or 16 bits, grey or colour, with or without alpha."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from hires.imaging.pictures import MAX_PIXELS, open_picture
+from hires.imaging.png import SIGNATURE, Raster
+
+LOW_BYTES = {2: ("RGB", "RGB;16L"), 6: ("RGBA", "RGBA;16L")}
+"""PNG colour type -> mode and raw mode by which Pillow gives the second byte of every 16, which it else drops."""
+GREY_ALPHA = 4
+DEEP = 16
+
+
+def open_raster(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Raster, Image.Image]:
+    """The pixels of a file, upright, and the picture as Pillow knows it (for its texts, profile and EXIF).
+
+    Raises ImageFileError as `open_picture` does. Palettes become RGB or RGBA, CMYK becomes RGB.
+    """
+    picture = open_picture(path, max_pixels)
+    depth, colour_type = _png_header(path)
+    if depth == DEEP and colour_type in (*LOW_BYTES, GREY_ALPHA):
+        return _deep(path, colour_type), picture
+    return raster_of(picture), picture
+
+
+def raster_of(picture: Image.Image) -> Raster:
+    """(height, width, 1 to 4): uint16 for pictures of 16-bit grey, else uint8."""
+    if picture.mode.startswith("I;16"):
+        return np.asarray(picture, dtype=np.uint16)[..., None]
+    if picture.mode == "I":
+        return np.clip(np.asarray(picture), 0, 65535).astype(np.uint16)[..., None]
+    if picture.mode == "F":
+        return np.clip(np.asarray(picture), 0, 255).astype(np.uint8)[..., None]
+    clear = "transparency" in picture.info
+    if picture.mode in ("1", "L") and not clear:
+        return np.asarray(picture.convert("L"))[..., None]
+    if picture.mode in ("LA", "La"):
+        return np.asarray(picture.convert("LA"))
+    return np.asarray(picture.convert("RGBA" if clear or picture.mode in ("RGBA", "RGBa", "PA") else "RGB"))
+
+
+def _png_header(path: Path) -> tuple[int, int]:
+    """(bits a channel, colour type) of a PNG; (0, 0) for any other file."""
+    with path.open("rb") as file:
+        head = file.read(26)
+    return (head[24], head[25]) if head.startswith(SIGNATURE) and len(head) == 26 else (0, 0)
+
+
+def _deep(path: Path, colour_type: int) -> Raster:
+    """16 bits a channel, from readings of the same file that each keep one byte of the two."""
+    if colour_type == GREY_ALPHA:  # four bytes a pixel, which look like one of four channels
+        together = _read_as(path, "RGBA", "RGBA").astype(np.uint16)
+        return np.stack([together[..., 0] << 8 | together[..., 1], together[..., 2] << 8 | together[..., 3]], axis=-1)
+    mode, low = LOW_BYTES[colour_type]
+    high = _read_as(path, mode, f"{mode};16B").astype(np.uint16)
+    deep: Raster = high << 8 | _read_as(path, mode, low)
+    return deep
+
+
+def _read_as(path: Path, mode: str, raw_mode: str) -> NDArray[Any]:
+    with Image.open(path, formats=("PNG",)) as picture:
+        picture._mode = mode
+        picture.tile = [tile._replace(args=raw_mode) for tile in picture.tile]
+        picture.load()
+        return np.asarray(ImageOps.exif_transpose(picture))

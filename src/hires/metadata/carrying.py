@@ -1,0 +1,115 @@
+"""A picture made of another: its texts, colour profile and EXIF go along, and what was done is added to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from hires.errors import SettingError
+from hires.imaging.png import Raster, write_png
+from hires.metadata.files import EXIF_IFD, USER_COMMENT, user_comment
+from hires.metadata.infotext import quote, read_infotext
+
+ENDINGS = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "avif": ".avif", "tiff": ".tif"}
+PILLOW_NAMES = {"jpg": "JPEG", "webp": "WEBP", "avif": "AVIF", "tiff": "TIFF"}
+ORIENTATION = 0x0112
+SECTIONS = ("extras", "postprocessing")
+"""The chunks in which the A1111 web UI writes what was done to a finished picture."""
+
+
+def format_of(path: Path) -> str:
+    """Which of ENDINGS a file's name asks for; SettingError for any other."""
+    kinds = {ending: kind for kind, ending in ENDINGS.items()} | {".jpeg": "jpg", ".tiff": "tiff"}
+    if path.suffix.lower() not in kinds:
+        raise SettingError(f"{path.name} has no ending of a picture", f"Use one of {', '.join(kinds)}.")
+    return kinds[path.suffix.lower()]
+
+
+def field_line(fields: Mapping[str, Any]) -> str:
+    """ "Postprocess upscale by: 2, Postprocess upscaler: Lanczos": fields as infotext writes them."""
+    return ", ".join(f"{key}: {quote(value)}" for key, value in fields.items() if value is not None)
+
+
+def carried_texts(texts: Mapping[str, str], done: str, own: Mapping[str, str]) -> dict[str, str]:
+    """The source's texts unchanged, then what was done, after what was done before; then the run's own texts.
+
+    A `prompt` or `workflow` that the source has is that of the picture and stays; the run's are then left out.
+    """
+    carried = dict(texts)
+    for section in SECTIONS if done else ():
+        carried[section] = f"{texts[section]}\n{done}" if texts.get(section) else done
+    if not any(key in texts for key in ("parameters", "prompt", "workflow")):
+        carried |= own
+    return carried
+
+
+def as_one_text(texts: Mapping[str, str]) -> dict[str, str]:
+    """For formats with one comment: what was done stands at the end of the infotext's last line."""
+    rest = {key: text for key, text in texts.items() if key not in SECTIONS}
+    done = ", ".join(texts.get(SECTIONS[0], "").split("\n"))
+    if not done:
+        return rest
+    before = texts.get("parameters", "")
+    joint = ", " if read_infotext(before).fields else "\n"
+    return {"parameters": f"{before}{joint}{done}" if before else done} | {
+        key: text for key, text in rest.items() if key != "parameters"
+    }
+
+
+def save_raster(
+    raster: Raster,
+    path: Path,
+    kind: str,
+    texts: Mapping[str, str],
+    icc_profile: bytes | None = None,
+    exif: Image.Exif | None = None,
+    quality: int = 90,
+) -> None:
+    """Write (h, w, 1 to 4) uint8 or uint16 as one of ENDINGS. 16 bits stay in PNG only, alpha in all but JPEG, where it
+    lies over white."""
+    exif = exif or Image.Exif()
+    exif.pop(ORIENTATION, None)  # the pixels are upright
+    if kind == "png":
+        write_png(path, raster, texts, icc_profile, _exif_bytes(exif))
+        return
+    if kind not in PILLOW_NAMES:
+        raise SettingError(f"there is no format {kind!r}", f"Use one of {', '.join(ENDINGS)}.")
+    comment = user_comment(as_one_text(texts))
+    if texts:
+        exif.get_ifd(EXIF_IFD)[USER_COMMENT] = comment
+    options: dict[str, Any] = {"quality": quality, "exif": exif, "icc_profile": icc_profile}
+    if kind == "tiff":
+        options = {"compression": "tiff_adobe_deflate", "exif": exif, "icc_profile": icc_profile}
+    picture = _eight_bit_picture(raster, alpha=kind != "jpg")
+    picture.save(path, format=PILLOW_NAMES[kind], **{key: value for key, value in options.items() if value is not None})
+
+
+def _exif_bytes(exif: Image.Exif) -> bytes | None:
+    ifd = exif.get_ifd(EXIF_IFD)
+    ifd.pop(USER_COMMENT, None)  # it is written as a text chunk
+    return exif.tobytes() if len(exif) > (EXIF_IFD in exif) or ifd else None
+
+
+def _eight_bit_picture(raster: Raster, alpha: bool) -> Image.Image:
+    pixels = raster if raster.dtype == np.uint8 else np.rint(raster / 257).astype(np.uint8)
+    if pixels.shape[2] == 1:
+        return Image.fromarray(np.ascontiguousarray(pixels[..., 0]))
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    if pixels.shape[2] in (2, 4) and not alpha:
+        coloured = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", coloured.size, "white"), coloured).convert("RGB")
+    return picture.convert("RGBA") if pixels.shape[2] == 2 else picture
+
+
+def copied_exif(picture: Image.Image) -> Image.Exif:
+    """The EXIF of an opened picture as one's own; empty where there is none or it is broken."""
+    exif = Image.Exif()
+    try:
+        exif.load(picture.getexif().tobytes())
+    except Exception:  # Pillow's reader of EXIF raises nearly anything for bytes that are none
+        return Image.Exif()
+    return exif
