@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hires.sampling.noise import Source, standard_normal
+from hires.sampling.noise import Anchor, Source, standard_normal
 
 POOL_SIZE = 24
 DIGITS = 6
@@ -75,10 +75,20 @@ class BrownianTree:
 
 
 def brownian_noise(
-    bounds: tuple[float, float], seeds: Sequence[int], like: Tensor, source: Source = "CPU", per_image: bool = False
+    bounds: tuple[float, float],
+    seeds: Sequence[int],
+    like: Tensor,
+    source: Source = "CPU",
+    per_image: bool = False,
+    anchor: Anchor | None = None,
 ) -> BrownianNoise:
-    """W for tensors like x (batch, channels, h, w): one path for the batch, or one for each image's seed."""
+    """W for tensors like x (batch, channels, h, w): one path for the batch, or one for each image's seed.
+
+    With an anchor, the part of a path for the whole canvas.
+    """
     shape = like.shape[1:] if per_image else like.shape
+    if anchor is not None:
+        return _anchored(bounds, seeds, like, source, per_image, anchor)
     trees = [BrownianTree(*bounds, seed, shape, source) for seed in (seeds if per_image else seeds[:1])]
 
     def noise(sigma: Tensor, sigma_next: Tensor) -> Tensor:
@@ -87,5 +97,19 @@ def brownian_noise(
         path = torch.stack(increments) if per_image else increments[0]
         sign = -1.0 if sigma_next < sigma else 1.0
         return (path * sign / (sigma_next - sigma).abs().sqrt()).to(like.device)
+
+    return noise
+
+
+def _anchored(
+    bounds: tuple[float, float], seeds: Sequence[int], like: Tensor, source: Source, per_image: bool, anchor: Anchor
+) -> BrownianNoise:
+    path = ("path", bounds, tuple(seeds), source, per_image)
+    whole = torch.empty(anchor.whole(like.shape), device=like.device)
+
+    def noise(sigma: Tensor, sigma_next: Tensor) -> Tensor:
+        draw = anchor.once(path, lambda: brownian_noise(bounds, seeds, whole, source, per_image))
+        drawn = anchor.once((path, float(sigma), float(sigma_next)), lambda: draw(sigma, sigma_next))
+        return anchor.cut(drawn, like.shape)
 
     return noise

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from hires.sampling.jobs import Clock, Job, Place, Sums, Tiles, concat_crop, groups_of, jobs_of, repeated
 from hires.sampling.levels import NoiseLevels, denoised
 from hires.sampling.state import Prediction
 
@@ -51,8 +52,9 @@ class Control(Protocol):
 class Seen:
     """One call of the network as a `Control` sees it.
 
-    x (n * batch, 4, h, w) scaled, without extra channels; timestep, context, vector as the network gets them; place is
-    (height, width, y, x) of the crop in a latent of `size` (height, width).
+    x (n * batch, 4, h, w) scaled, without extra channels; timestep, context, vector as the network gets them. places
+    are (height, width, y, x) of the n crops, of one height and width, in a latent of `size` (height, width); a crop
+    that reaches beyond the latent goes on at its other side.
     """
 
     x: Tensor
@@ -60,9 +62,14 @@ class Seen:
     context: Tensor
     vector: Tensor | None
     sigma: float
-    place: tuple[int, int, int, int]
+    places: tuple[Place, ...]
     size: tuple[int, int]
     batch: int
+
+    @property
+    def place(self) -> Place:
+        """Of the first crop."""
+        return self.places[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +80,9 @@ class Cond:
     input channels. area is (height, width, y, x) in latent cells or None for the whole latent; mask
     (1 or batch, h, w) multiplies the weight. The entry is in force for sigma_end <= sigma <= sigma_start and for
     denoiser calls calls[0] <= call <= calls[1]. and_weight is set for parts of an A1111 AND prompt.
+
+    An entry with an opacity (1, h, w), of its area's size and in 0..1, is laid over what the others come to. `windowed`
+    entries count by the window of each tile as it is, so that overlapping tiles outweigh a single one.
     """
 
     context: Tensor
@@ -86,13 +96,16 @@ class Cond:
     calls: tuple[int, int] = ALWAYS
     and_weight: float | None = None
     control: Control | None = None
+    opacity: Tensor | None = None
+    windowed: bool = False
     key: bytes = field(init=False)
 
     def __post_init__(self) -> None:
         digest = hashlib.sha256()
-        for tensor in (self.context, self.vector, self.concat, self.mask):
+        for tensor in (self.context, self.vector, self.concat, self.mask, self.opacity):
             digest.update(tensor_key(tensor))
-        digest.update(repr((self.strength, self.area, self.sigma_start, self.sigma_end, self.and_weight)).encode())
+        facts = (self.strength, self.area, self.sigma_start, self.sigma_end, self.and_weight, self.windowed)
+        digest.update(repr(facts).encode())
         if self.control is not None:
             digest.update(self.control.key)
         object.__setattr__(self, "key", digest.digest())
@@ -117,6 +130,9 @@ class Guidance:
     With AND parts: u + sum_i w_i * cfg * (c_i - u) (A1111). `rules` change the guided estimate, one after the other.
     `calls_a_step` is the most calls that the sampler makes in a step.
     `fractional_timesteps` interpolates sigma -> timestep as A1111 does; ComfyUI takes the nearest.
+    With `tiles` every entry is evaluated on crops that are joined again, at every call; the loop of a run tells the
+    `clock` its steps, and on_call(done, all) hears of each call of the network over tiles before it is made.
+    `together` bounds the entries of one call, where memory is short; 0 does not.
     """
 
     network: NoisePredictor
@@ -128,6 +144,10 @@ class Guidance:
     calls_a_step: int = 3
     fractional_timesteps: bool = False
     rules: tuple[Rule, ...] = ()
+    tiles: Tiles | None = None
+    clock: Clock = field(default_factory=Clock)
+    on_call: Callable[[int, int], None] | None = None
+    together: int = 0
 
     def __call__(self, x: Tensor, sigma: Tensor, call: int) -> Prediction:
         """x (batch, 4, h, w) at noise level sigma (0-d) -> the guided estimate of the clean latent."""
@@ -176,6 +196,8 @@ class Guidance:
         digest.update(f"{self._uses_uncond()} {self.fractional_timesteps}".encode())
         for rule in self.rules:
             digest.update(b"rule" + rule.key)
+        if self.tiles is not None:
+            digest.update(b"tiles" + self.tiles.key(step))
         for side in (self.positive, self.negative if self._uses_uncond() else ()):
             digest.update(b"side")
             for cond in side:
@@ -194,40 +216,54 @@ class Guidance:
 
     def _evaluate(self, x: Tensor, sigma: Tensor, sides: list[list[Cond]]) -> list[Tensor]:
         """The weighted mean of each side's entries, all sides in as few calls of the network as their shapes allow."""
-        size = (x.shape[2], x.shape[3])
-        jobs = [_Job(side, cond, *_crop(x, cond), size) for side, conds in enumerate(sides) for cond in conds]
-        totals = [torch.zeros_like(x) for _ in sides]
-        weights = [torch.full_like(x, 1e-37) for _ in sides]
-        for group in _groups(jobs):
+        tiles, step = self.tiles, self.clock.step
+        jobs = [
+            job for side, conds in enumerate(sides) for cond in conds for job in jobs_of(x, side, cond, tiles, step)
+        ]
+        sums = [Sums(x) for _ in sides]
+        groups = groups_of(jobs, 0 if tiles is None else tiles.tile_batch)
+        if self.together:
+            few = self.together
+            groups = [group[first : first + few] for group in groups for first in range(0, len(group), few)]
+        for number, group in enumerate(groups):
+            if self.on_call is not None and any(job.tiled for job in group):
+                self.on_call(number, len(groups))
             for job, estimate in zip(group, self._call(group, sigma), strict=True):
-                h, w, y, left = job.area
-                totals[job.side][:, :, y : y + h, left : left + w] += estimate * job.weight
-                weights[job.side][:, :, y : y + h, left : left + w] += job.weight
-        return [total / weight for total, weight in zip(totals, weights, strict=True)]
+                sums[job.side].add(job, estimate)
+        return [total.result() for total in sums]
 
-    def _call(self, group: list[_Job], sigma: Tensor) -> list[Tensor]:
+    def _call(self, group: list[Job], sigma: Tensor) -> list[Tensor]:
         batch = group[0].x.shape[0]
         x = torch.cat([job.x for job in group])
         scaled = self.levels.scaled(x, sigma) if self.network.prediction != "img_to_img" else x
         inputs = scaled
         if group[0].cond.concat is not None:
-            scaled = torch.cat([scaled, torch.cat([_concat_crop(job, batch) for job in group])], dim=1)
+            scaled = torch.cat([scaled, torch.cat([concat_crop(job, batch) for job in group])], dim=1)
         timestep = self.levels.timestep(sigma, interpolate=self.fractional_timesteps).float().expand(len(x))
         tokens = math.lcm(*(job.cond.context.shape[1] for job in group))
-        context = torch.cat([_repeat(job.cond.context, batch, tokens) for job in group])
-        vector = None
-        if group[0].cond.vector is not None:
-            vector = torch.cat([job.cond.vector.expand(batch, -1) for job in group if job.cond.vector is not None])
+        context = torch.cat([repeated(job.cond.context, batch, tokens) for job in group])
+        vectors = [self._vector(job) for job in group]
+        given = [part.expand(batch, -1) for part in vectors if part is not None]
+        vector = torch.cat(given) if given else None
         named: dict[str, Any] = {}
         if getattr(self.network, "wants_sigma", False):
             named["sigma"] = float(sigma)
         control = group[0].cond.control
         if control is not None:
-            seen = Seen(inputs, timestep, context, vector, float(sigma), group[0].area, group[0].size, batch)
+            places = tuple(job.place for job in group)
+            shown = places[:1] if len(set(places)) == 1 else places
+            seen = Seen(inputs, timestep, context, vector, float(sigma), shown, group[0].size, batch)
             named["control"] = control.residuals(seen)
         output = self.network.predict(scaled, timestep, context, vector, **named)
         estimates = denoised(self.network.prediction, output, x, sigma, self.levels)
         return list(estimates.chunk(len(group)))
+
+    def _vector(self, job: Job) -> Tensor | None:
+        """An entry's vector, for the place that a tile has in the picture."""
+        vector = job.cond.vector
+        if vector is None or self.tiles is None or not job.tiled:
+            return vector
+        return self.tiles.vector(vector, job.place, job.size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,93 +295,6 @@ class Rule(Protocol):
     def needs_uncond(self) -> bool: ...
 
     def __call__(self, answer: Answer) -> Tensor: ...
-
-
-@dataclass(frozen=True, eq=False)
-class _Job:
-    side: int
-    cond: Cond
-    x: Tensor
-    weight: Tensor
-    area: tuple[int, int, int, int]
-    size: tuple[int, int]
-
-
-def _crop(x: Tensor, cond: Cond) -> tuple[Tensor, Tensor, tuple[int, int, int, int]]:
-    """The part of x that an entry sees, its weight map (1 or batch, 1, h, w), and its place."""
-    height, width = x.shape[2:]
-    if cond.area is None:
-        area = (height, width, 0, 0)
-    else:
-        h, w, y, left = cond.area
-        y, left = min(y, height - 1), min(left, width - 1)
-        area = (min(h, height - y), min(w, width - left), y, left)
-    h, w, y, left = area
-    weight = torch.full((1, 1, h, w), cond.strength, dtype=x.dtype, device=x.device)
-    if cond.mask is not None:
-        weight = weight * cond.mask[:, None, y : y + h, left : left + w].to(x)
-    elif cond.area is not None:
-        weight = weight * _soft_edges(area, height, width).to(x)
-    return x[:, :, y : y + h, left : left + w], weight, area
-
-
-def _soft_edges(area: tuple[int, int, int, int], height: int, width: int) -> Tensor:
-    """Ramps of up to 8 cells on the sides of an area that are not the latent's border, (1, 1, h, w)."""
-    h, w, y, left = area
-    ramp = torch.ones(1, 1, h, w)
-    fade_h, fade_w = min(8, h // 4), min(8, w // 4)
-    for t in range(fade_h):
-        if y != 0:
-            ramp[:, :, t] *= (t + 1) / fade_h
-        if y + h < height:
-            ramp[:, :, h - 1 - t] *= (t + 1) / fade_h
-    for t in range(fade_w):
-        if left != 0:
-            ramp[:, :, :, t] *= (t + 1) / fade_w
-        if left + w < width:
-            ramp[:, :, :, w - 1 - t] *= (t + 1) / fade_w
-    return ramp
-
-
-def _concat_crop(job: _Job, batch: int) -> Tensor:
-    h, w, y, left = job.area
-    assert job.cond.concat is not None
-    part = job.cond.concat[:, :, y : y + h, left : left + w].to(job.x)
-    return part.expand(batch, -1, -1, -1) if part.shape[0] == 1 else part
-
-
-def _repeat(context: Tensor, batch: int, tokens: int) -> Tensor:
-    """Cross attention over a text repeated k times gives the same as over it once, so lengths may be equalised."""
-    repeated = context.repeat(1, tokens // context.shape[1], 1)
-    return repeated.expand(batch, -1, -1) if repeated.shape[0] == 1 else repeated
-
-
-def _groups(jobs: list[_Job]) -> list[list[_Job]]:
-    """Jobs that one call of the network can serve: same crop size and inputs, texts at most 4 times repeated."""
-    groups: list[list[_Job]] = []
-    for job in jobs:
-        for group in groups:
-            if _can_join(group, job):
-                group.append(job)
-                break
-        else:
-            groups.append([job])
-    return groups
-
-
-def _can_join(group: list[_Job], job: _Job) -> bool:
-    first = group[0]
-    if first.x.shape != job.x.shape or (first.cond.vector is None) != (job.cond.vector is None):
-        return False
-    if (first.cond.concat is None) != (job.cond.concat is None):
-        return False
-    if first.cond.control is not job.cond.control or (first.cond.control is not None and first.area != job.area):
-        return False
-    height, width = first.size
-    if first.cond.area is not None and (len(group) + 1) * math.prod(first.x.shape[2:]) > 2 * height * width:
-        return False  # many tiles: no more memory than both sides of the whole latent take
-    lengths = [member.cond.context.shape[1] for member in [*group, job]]
-    return math.lcm(*lengths) <= 4 * min(lengths)
 
 
 def masked(

@@ -7,9 +7,9 @@ alone and in any batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -98,19 +98,62 @@ def paste_centred(small: Tensor, canvas: Tensor) -> Tensor:
     return pasted
 
 
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Anchor:
+    """A tile's place in a larger latent, whose noise it takes its part of: whatever the tiles, noise is the canvas's.
+
+    canvas is (height, width) of the whole and origin (top, left) of the tile, in latent cells. Tiles of one canvas may
+    share `held`, so that what is drawn for all of it is drawn once.
+    """
+
+    canvas: tuple[int, int]
+    origin: tuple[int, int]
+    held: dict[Hashable, Any] = field(default_factory=dict)
+
+    def whole(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The canvas's shape for a tile of `shape` (..., height, width)."""
+        return (*shape[:-2], *self.canvas)
+
+    def cut(self, noise: Tensor, shape: Sequence[int]) -> Tensor:
+        """The tile's part (..., height, width) of the canvas's noise."""
+        top, left = self.origin
+        return noise[..., top : top + shape[-2], left : left + shape[-1]]
+
+    def once(self, key: Hashable, draw: Callable[[], T]) -> T:
+        """What was drawn for the canvas under a key."""
+        if key not in self.held:
+            self.held[key] = draw()
+        found: T = self.held[key]
+        return found
+
+
 @dataclass(frozen=True, eq=False)
 class StreamState:
     """Where a stream of normal tensors stands. CPU and GPU streams keep their generators' states, one row each
-    (uint8); an NV stream is its seeds and the number of tensors drawn."""
+    (uint8); an NV stream is its seeds and the number of tensors drawn. With an anchor, each tensor is a part of one
+    that is drawn for the canvas."""
 
     source: Source = "CPU"
     per_image: bool = False
     seeds: tuple[int, ...] = ()
     drawn: int = 0
     generators: Tensor | None = None
+    anchor: Anchor | None = None
 
     def draw(self, like: Tensor) -> tuple[Tensor, StreamState]:
         """The next tensor, of x's shape, type float32 and device; and the stream after it."""
+        anchor = self.anchor
+        if anchor is None:
+            return self._drawn(like)
+        key = ("stream", self.source, self.per_image, self.seeds, self.drawn)
+        whole = torch.empty(anchor.whole(like.shape), device=like.device)
+        noise, after = anchor.once(key, lambda: self._drawn(whole))
+        return anchor.cut(noise, like.shape), replace(after, anchor=anchor)
+
+    def _drawn(self, like: Tensor) -> tuple[Tensor, StreamState]:
         shape = tuple(like.shape[1:] if self.per_image else like.shape)
         if self.source == "NV":
             tensors = [philox.normal(seed, self.drawn, shape) for seed in self.seeds]
@@ -128,11 +171,11 @@ class StreamState:
         return noise.to(like.device), after
 
 
-def start_stream(source: Source, seeds: Sequence[int], per_image: bool) -> StreamState:
+def start_stream(source: Source, seeds: Sequence[int], per_image: bool, anchor: Anchor | None = None) -> StreamState:
     generators = None
     if source != "NV":
         generators = torch.stack([_generator(source).manual_seed(seed).get_state() for seed in seeds])
-    return StreamState(source, per_image, tuple(seeds), 0, generators)
+    return StreamState(source, per_image, tuple(seeds), 0, generators, anchor)
 
 
 def skip_one(stream: StreamState, like: Tensor) -> StreamState:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hires.errors import Interrupted, SettingError
+from hires.sampling.jobs import Clock
 from hires.sampling.levels import is_maximum, noised
 from hires.sampling.noise import StreamState, skip_one, start_stream
 from hires.sampling.samplers import ALIASES, SAMPLERS, Sampler
@@ -118,12 +119,14 @@ def sample(
     interrupted: Callable[[], bool] | None = None,
     cache: TrajectoryCache | None = None,
     until: int | None = None,
+    clock: Clock | None = None,
 ) -> State:
     """Steps from `state` to the end of the plan (or to step number `until`).
 
     With a `cache`, steps that an earlier run has made are taken from it; `guidance_key(step, calls, sigma,
     sigma_next)` must then name everything that the denoiser's answers in a step depend on beside x and sigma.
-    `interrupted` is asked before every step and denoiser call.
+    `interrupted` is asked before every step and denoiser call; a denoiser may also raise Interrupted itself. `clock` is
+    told each step before its first call.
     """
     if plan.steps == 0:
         return state
@@ -133,9 +136,10 @@ def sample(
     trajectory = Trajectory(plan, sampler, guidance_key)
     if guidance_key is not None and not state.key:
         state = replace(state, key=trajectory.root(state))
+    first = state.key
     if cache is not None:
         state = trajectory.resume(state, cache, until)
-    loop = _Loop(plan, sampler, denoise, trajectory, on_step, interrupted, cache)
+    loop = _Loop(plan, sampler, denoise, trajectory, on_step, interrupted, cache, clock or Clock(), first)
     while not sampler.finished(plan, state) and (until is None or state.step < until):
         state = loop.step(state)
     return state
@@ -181,6 +185,8 @@ class _Loop:
     on_step: Callable[[StepReport], None] | None
     interrupted: Callable[[], bool] | None
     cache: TrajectoryCache | None
+    clock: Clock
+    first: str = ""
     denoised: Tensor | None = None
 
     def step(self, state: State) -> State:
@@ -188,17 +194,21 @@ class _Loop:
 
         def call(x: Tensor, sigma: Tensor) -> Prediction:
             self._stop_if_asked(state)
-            prediction = self.denoise(x, sigma, state.calls + len(estimates))
+            try:
+                prediction = self.denoise(x, sigma, state.calls + len(estimates))
+            except Interrupted:
+                raise SamplingInterrupted(self.plan, state, self.denoised) from None
             estimates.append(prediction.denoised)
             self.denoised = prediction.denoised
             return prediction
 
         self._stop_if_asked(state)
+        self.clock.step = state.step
         key = self.trajectory.next_key(state) if state.key else ""
         after = self.sampler.step(self.plan, state, call)
         after = replace(after, calls=state.calls + len(estimates), key=key)
         if self.cache is not None:
-            self.cache.put(after, calls=len(estimates))
+            self.cache.put(after, calls=len(estimates), first=self.first)
         if self.on_step is not None:
             self.on_step(self._report(state, after, estimates[0]))
         return after
@@ -232,7 +242,9 @@ def _first_stream(plan: Plan, sampler: Sampler, x0: Tensor) -> StreamState:
         if len(plan.seeds) != len(x0):
             raise ValueError(f"a batch of {len(x0)} needs as many seeds, not {len(plan.seeds)}")
         if plan.ensd:
-            return start_stream(plan.rng_source, [seed + plan.ensd for seed in plan.seeds], per_image=True)
-        return skip_one(start_stream(plan.rng_source, plan.seeds, per_image=True), x0)
-    stream = start_stream(plan.rng_source, (plan.seeds[0] + plan.step_seed_offset,), per_image=False)
+            seeds = [seed + plan.ensd for seed in plan.seeds]
+            return start_stream(plan.rng_source, seeds, per_image=True, anchor=plan.anchor)
+        return skip_one(start_stream(plan.rng_source, plan.seeds, per_image=True, anchor=plan.anchor), x0)
+    seed = plan.seeds[0] + plan.step_seed_offset
+    stream = start_stream(plan.rng_source, (seed,), per_image=False, anchor=plan.anchor)
     return skip_one(stream, x0) if sampler.rng == "churn" else stream

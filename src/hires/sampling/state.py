@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hires.sampling.brownian import BrownianNoise, brownian_noise
 from hires.sampling.levels import NoiseLevels, standard_levels
-from hires.sampling.noise import Source, StreamState
+from hires.sampling.noise import Anchor, Source, StreamState
 
 Dialect = Literal["comfyui", "webui"]
 Option = float | int | str | bool
@@ -38,6 +38,7 @@ class Plan:
     times        float32 (steps + 1,) in (0, 1], for the web UI's UniPC, whose grid is in time
     start_sigma  the level that a latent is noised to before the run, if it is not the first sigma
     finish       what a run that ends above sigma 0 hands over: what the reference does, or the last prediction
+    anchor       the place of the latent in a canvas whose noise it takes part of
     """
 
     sampler: str
@@ -54,6 +55,7 @@ class Plan:
     start_sigma: float | None = None
     finish: Literal["reference", "predicted"] = "reference"
     levels: NoiseLevels = field(default_factory=standard_levels)
+    anchor: Anchor | None = None
 
     @property
     def steps(self) -> int:
@@ -73,7 +75,7 @@ class Plan:
 
     def brownian(self, x: Tensor) -> BrownianNoise:
         per_image = self.dialect == "webui" and not self.shared_path
-        return brownian_noise(self.brownian_bounds(), self.seeds, x, self.rng_source, per_image)
+        return brownian_noise(self.brownian_bounds(), self.seeds, x, self.rng_source, per_image, self.anchor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,6 +159,8 @@ class State:
             flat["rng.per_image"] = self.rng.per_image
             flat["rng.seeds"] = list(self.rng.seeds)
             flat["rng.drawn"] = self.rng.drawn
+            if self.rng.anchor is not None:
+                flat["rng.anchor"] = [*self.rng.anchor.canvas, *self.rng.anchor.origin]
             if self.rng.generators is not None:
                 flat["rng.generators"] = self.rng.generators
         return flat
@@ -170,12 +174,14 @@ class State:
                 memory[entry] = (*memory.get(entry, ()), flat[name]) if index else flat[name]
         rng = None
         if "rng.source" in flat:
+            place = flat.get("rng.anchor")
             rng = StreamState(
                 flat["rng.source"],
                 bool(flat["rng.per_image"]),
                 tuple(flat["rng.seeds"]),
                 int(flat["rng.drawn"]),
                 flat.get("rng.generators"),
+                None if place is None else Anchor((place[0], place[1]), (place[2], place[3])),
             )
         return cls(flat["x"], int(flat["step"]), int(flat["calls"]), memory, rng, str(flat["key"]))
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -21,13 +22,27 @@ GuidanceKey = Callable[[int, int, float, float], bytes]
 """guidance_key(step, calls, sigma, sigma_next): everything a step's denoiser calls depend on beside x and sigma."""
 
 MOST_NAMES = 100_000
+CHAIN = "chain"
+"""In a kept state: the keys of the run up to it, with the denoiser calls made up to each."""
+
+
+class KeptStates(Protocol):
+    """Where states outlive the process: mappings of names to tensors and JSON values, by name."""
+
+    def get(self, name: str) -> dict[str, Any] | None: ...
+
+    def put(self, name: str, values: Mapping[str, Any]) -> None: ...
 
 
 @dataclass
 class TrajectoryCache:
-    """States by key, on the CPU, the least recently used dropped beyond `limit_bytes`; and what they saved."""
+    """States by key, on the CPU, the least recently used dropped beyond `limit_bytes`; and what they saved.
+
+    With `kept`, the last state of each run is kept there too, under the key that the run began with.
+    """
 
     limit_bytes: int
+    kept: KeptStates | None = None
     reused_steps: int = 0
     computed_steps: int = 0
     denoiser_calls: int = 0
@@ -35,13 +50,34 @@ class TrajectoryCache:
     _states: OrderedDict[str, State] = field(default_factory=OrderedDict)
     # the denoiser calls made up to a key, kept when its state is dropped: the next key may depend on them
     _calls: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    # of the run that goes on: its keys up to now
+    _chains: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
 
-    def put(self, state: State, calls: int) -> None:
-        """Keep a state that a step has just made with `calls` denoiser calls."""
+    def put(self, state: State, calls: int, first: str = "") -> None:
+        """Keep a state that a step of the run from key `first` has just made with `calls` denoiser calls."""
         self.computed_steps += 1
         self.denoiser_calls += calls
+        if self.kept is not None and first:
+            chain = self._chains.setdefault(first, [])
+            chain.append((state.key, state.calls))
+            self.kept.put(_kept_name(first), {**state.to_dict(), CHAIN: chain})
+        self._hold(state)
+
+    def recall(self, first: str) -> State | None:
+        """The last state that an earlier process kept of the run from key `first`."""
+        found = None if self.kept is None else self.kept.get(_kept_name(first))
+        if found is None:
+            return None
+        self._calls.update((str(key), int(calls)) for key, calls in found.pop(CHAIN))
+        return State.from_dict(found)
+
+    def follow(self, first: str, chain: list[tuple[str, int]]) -> None:
+        """The run from key `first` goes on after the steps of a chain of keys, with the calls made up to each."""
+        self._chains = {first: chain}
+
+    def _hold(self, state: State) -> None:
         self._calls[state.key] = state.calls
-        if len(self._calls) > MOST_NAMES:
+        while len(self._calls) > MOST_NAMES:
             self._calls.popitem(last=False)
         if state.nbytes > self.limit_bytes:
             return
@@ -64,6 +100,7 @@ class TrajectoryCache:
     def clear(self) -> None:
         self._states.clear()
         self._calls.clear()
+        self._chains.clear()
         self.held_bytes = 0
 
 
@@ -87,7 +124,8 @@ class Trajectory:
         digest.update(f"origin {origin!r} {self.sampler.name if origin else ''}".encode())
         if self.sampler.rng == "brownian":
             plan = self.plan
-            path = (plan.brownian_bounds(), plan.seeds, plan.rng_source, plan.dialect, plan.shared_path)
+            anchor = None if plan.anchor is None else (plan.anchor.canvas, plan.anchor.origin)
+            path = (plan.brownian_bounds(), plan.seeds, plan.rng_source, plan.dialect, plan.shared_path, anchor)
             digest.update(repr(path).encode())
         return digest.hexdigest()
 
@@ -96,8 +134,10 @@ class Trajectory:
 
     def resume(self, state: State, cache: TrajectoryCache, until: int | None = None) -> State:
         """The furthest state of this chain that the cache holds, on x's device; `state` itself if none."""
+        kept = cache.recall(state.key)
         best, key, step, calls = state, state.key, state.step, state.calls
         current: State | None = state
+        chain: list[tuple[str, int]] = []
         while until is None or step < until:
             if current is not None and self.sampler.finished(self.plan, current):
                 break
@@ -108,8 +148,12 @@ class Trajectory:
             if known is None:
                 break
             step, calls, current = step + 1, known, cache.get(key)
+            if current is None and kept is not None and kept.key == key:
+                current = kept
+            chain.append((key, calls))
             best = current or best
         cache.reused_steps += best.step - state.step
+        cache.follow(state.key, chain[: best.step - state.step])
         return best.to(state.x.device)
 
     def _key_after(self, key: str, step: int, calls: int, state: State | None) -> str:
@@ -119,6 +163,10 @@ class Trajectory:
         reads = self.sampler.reads(self.plan, step, state)
         parts = (key, self.sampler.name, options, self.plan.dialect, high, low, reads, guidance)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _kept_name(first: str) -> str:
+    return f"trajectory {first}"
 
 
 def tensor_bytes(tensor: Tensor) -> bytes:
