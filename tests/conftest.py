@@ -10,10 +10,14 @@ from types import ModuleType
 from unittest import mock
 
 import pytest
+from hypothesis import settings
 
 import hires  # before torch: it sets how OpenMP's threads wait
 
 assert hires.__version__
+
+settings.register_profile("hires", deadline=None)  # machines are shared: no test may fail for being slow
+settings.load_profile("hires")
 
 REFERENCE = Path(__file__).parent / "reference"
 THIN_FILES = {

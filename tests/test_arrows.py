@@ -10,13 +10,15 @@ SOURCE = Path(hires.__file__).parent
 
 RANKS = [
     ("errors",),
-    ("settings", "imaging", "metadata", "sampling", "tiling", "graph", "models"),
+    ("settings", "imaging"),
+    ("metadata", "sampling", "tiling", "graph", "models"),
     ("text",),
     ("nodes",),
     ("recipes", "pocket"),
     ("jobs",),
     ("api",),
-    ("converting", "demo", "options", "progress"),
+    ("converting", "demo", "evaluating", "options", "progress"),
+    ("measuring", "redrawing", "upscaling"),
     ("cli", "server", "ui"),
 ]
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}

@@ -17,38 +17,55 @@ from typing import Any, cast
 import torch
 from PIL import Image
 
+from hires import __version__
 from hires.errors import HiresError, Interrupted, ModelFileError, SettingError, WorkflowError
 from hires.graph.cache import ResultCache
 from hires.graph.custom import CustomNodes, load_custom_nodes
 from hires.graph.declare import Registry
 from hires.graph.execute import execute
-from hires.graph.report import Event, RunReport
+from hires.graph.kept import KeptWork
+from hires.graph.report import Event, RunReport, Said
 from hires.graph.tree import tree_lines
 from hires.graph.ui_write import editor_file
 from hires.graph.validate import ValidatedWorkflow, validate
 from hires.graph.workflow import Workflow
 from hires.imaging.pictures import open_picture
+from hires.imaging.sizes import check_size
 from hires.imaging.upscalers import LATENT_UPSCALERS, PLAIN, find_name
+from hires.metadata.carrying import format_of
 from hires.metadata.files import picture_texts
+from hires.models.budget import free_bytes, stated_budget
 from hires.models.inspection import ModelInfo, inspect
 from hires.models.native import native_size
 from hires.models.precision import WeightsPolicy
 from hires.models.store import ModelStore
+from hires.models.upscale_names import file_of_title, find_upscaler
 from hires.nodes.context import Counts, RunContext, TempFolder
+from hires.nodes.forecast import Forecast, forecast
+from hires.nodes.redraw_run import planned_calls
 from hires.nodes.registry import node_registry
+from hires.nodes.tile_words import LOOKS
+from hires.nodes.upscaling import plan_of
 from hires.pocket import BUILT_IN_FOLDER, BUILT_IN_NAME
+from hires.recipes.extras import Extras, check_extras, extras, target_of
 from hires.recipes.facts import ModelFacts, stated_facts
 from hires.recipes.infotext import infotext, request_from
 from hires.recipes.networks import fact_key, lora_names
 from hires.recipes.read_file import read_file
 from hires.recipes.read_workflow import request_of_workflow
+from hires.recipes.redraw import Redrawing, sampler_of
 from hires.recipes.request import HiresFix, Txt2Img, check_request, delivered_size, with_seeds
 from hires.recipes.samplers import check_names
+from hires.recipes.sd_upscale import SDUpscale, check_sd_upscale
+from hires.recipes.tiled_img2img import TiledImg2Img, check_tiled_img2img, tiled_img2img
 from hires.recipes.txt2img import txt2img
+from hires.recipes.ultimate import UltimateUpscale, check_ultimate
 from hires.sampling.trajectories import TrajectoryCache
 from hires.settings import Settings, load_settings
 
 MEGABYTE = 1_000_000
+CACHED_SHARE = 10
+"""Of a stated budget, one part in so many may be taken by kept results."""
 OnEvent = Callable[[Event], None]
 
 
@@ -71,6 +88,61 @@ class Drawn:
         return (
             f"{len(self.paths)} x {width}x{height}, seed {self.request.seed}, "
             f"{self.counts.denoiser_calls} denoiser calls{reused}, {seconds:.1f} s"
+            + "".join(f"; {note}" for note in self.seams)
+        )
+
+    @property
+    def seams(self) -> list[str]:
+        """How much the joins of tiles show, where there are any."""
+        notes = [note for report in self.reports for node in report.nodes.values() for note in node.notes]
+        return [note for note in notes if note.startswith("seam index")]
+
+
+@dataclass(frozen=True)
+class Upscaled:
+    """What enlarging a picture gave: the file, and how it was made."""
+
+    request: Extras
+    source: Path
+    path: Path
+    report: RunReport
+
+    @property
+    def picture(self) -> Image.Image:
+        return open_picture(self.path)
+
+    @property
+    def notes(self) -> list[str]:
+        """What was said on the way: how the picture was cut into tiles."""
+        return [note for node in self.report.nodes.values() for note in node.notes]
+
+
+@dataclass(frozen=True)
+class Redrawn:
+    """What redrawing a picture gave: the files, and what it cost."""
+
+    request: Redrawing
+    paths: list[Path]
+    reports: list[RunReport]
+    counts: Counts
+
+    @property
+    def pictures(self) -> list[Image.Image]:
+        return [open_picture(path) for path in self.paths]
+
+    @property
+    def notes(self) -> list[str]:
+        """What was said on the way: the tiles, and whether their joins show."""
+        return [note for report in self.reports for node in report.nodes.values() for note in node.notes]
+
+    @property
+    def summary(self) -> str:
+        """One line: size, seed, denoiser calls, time."""
+        width, height = self.pictures[0].size
+        seconds = sum(report.seconds for report in self.reports)
+        return (
+            f"{len(self.paths)} x {width}x{height}, seed {self.request.base.seed}, "
+            f"{self.counts.denoiser_calls} denoiser calls, {seconds:.1f} s"
         )
 
 
@@ -97,9 +169,13 @@ class Engine:
             cache_dir=self.settings.cache_dir,
             loaded_bytes=self.settings.loaded_models_megabytes * MEGABYTE,
         )
+        self.budget = stated_budget(self.settings.memory, device)
         limit = self.settings.cache_megabytes * MEGABYTE
+        if self.budget.stated:
+            limit = min(limit, self.budget.limit // CACHED_SHARE)
         self.results = ResultCache(limit)
-        self.trajectories = TrajectoryCache(limit // 4)
+        self.kept = kept_work(self.settings, device)
+        self.trajectories = TrajectoryCache(limit // 4, self.kept)
         self.temp = TempFolder()
 
     def run(
@@ -111,21 +187,30 @@ class Engine:
         force_outputs: bool = False,
         counts: Counts | None = None,
         extra_pnginfo: Mapping[str, Any] | None = None,
+        given: Mapping[str, Path] | None = None,
+        output_dir: Path | None = None,
     ) -> RunReport:
         """Run a workflow: a file (JSON, or a picture that carries one), JSON text, a mapping, or a `Workflow`.
 
-        With `targets`, only these nodes and what they need. A picture that carries infotext alone is drawn again.
+        With `targets`, only these nodes and what they need. `given` are pictures by name that stand for the input
+        folder. A picture that carries infotext alone is drawn again.
         What is saved carries the workflow in both formats. Raises WorkflowError when nothing of it can be run, and
         Interrupted when it was stopped; a node that failed, and what could not be run, is told in the report, beside
         what the others gave.
         """
-        context = self._context(counts or Counts())
+        context = self._context(counts or Counts(), given, output_dir)
         parsed = self._parse(workflow, context)
         targets = None if targets is None else tuple(targets)
         validated = validate(parsed, self.registry, context, targets)
         if validated.faults and not validated.outputs:
             validate(parsed, self.registry, context, targets, everything=True).raise_for_faults()
         extra = dict(extra_pnginfo or {})
+        with torch.inference_mode():
+            needs = forecast(validated, context)
+        if needs is not None and needs.budget.stated:
+            extra["memory"] = needs.stored()
+        if needs is not None and on_event is not None and (needs.budget.stated or needs.cuts):
+            on_event(Said(needs.describe()))
         if "workflow" not in extra:
             extra["workflow"] = editor_file(parsed, self.registry, context)
         context.extra_pnginfo = extra
@@ -133,6 +218,8 @@ class Engine:
             report = execute(
                 validated, self.registry, context, self.results, targets, force_outputs=force_outputs, on_event=on_event
             )
+        if self.kept is not None:
+            self.kept.leave() if report.interrupted or report.failures else self.kept.finish()
         if report.interrupted:
             raise Interrupted
         return report
@@ -141,6 +228,23 @@ class Engine:
         """Check a workflow without running it."""
         context = self._context(Counts())
         return validate(self._parse(workflow, context), self.registry, context)
+
+    def forecast(
+        self,
+        workflow: Path | str | bytes | Mapping[str, Any] | Workflow | Txt2Img,
+        given: Mapping[str, Path] | None = None,
+    ) -> Forecast:
+        """What a workflow or request will need of memory and how its stages are made to fit.
+
+        Models are loaded for it. MemoryLimitError, with the smallest budget that would do, if they cannot be made to.
+        """
+        if isinstance(workflow, Txt2Img):
+            workflow = txt2img(*self.prepare(workflow))
+        context = self._context(Counts(), given)
+        with torch.inference_mode():
+            needs = forecast(validate(self._parse(workflow, context), self.registry, context), context)
+        assert needs is not None
+        return needs
 
     def read(self, file: Path) -> Workflow:
         """The workflow of a file of any kind, without checking it; models that an infotext names may be missing."""
@@ -182,6 +286,147 @@ class Engine:
             paths += self.saved(report)
         return Drawn(request, paths, [open_picture(path) for path in paths], reports, counts)
 
+    def upscale(
+        self,
+        picture: Path | str,
+        request: Extras | None = None,
+        *,
+        out: Path | None = None,
+        output_dir: Path | None = None,
+        on_event: OnEvent | None = None,
+        **fields: Any,
+    ) -> Upscaled:
+        """Enlarge a picture file by a request, given whole or as its fields. Its texts, profile and depth go along.
+
+        The result is the file `out`, whose ending says the format and which must not be there yet; else a numbered one
+        of the picture's name in `output_dir`. Raises the user's errors as HiresError.
+        """
+        source, folder = Path(picture), output_dir or self.settings.output_dir
+        request = self.prepare_extras(replace(request or Extras(), **fields), out)
+        prefix = source.stem.rstrip("_") if out is None else out.name
+        folder = folder if out is None else out.parent
+        flow = extras(request, source.name, prefix, numbered=out is None)
+        report = self.run(
+            flow, on_event=on_event, force_outputs=True, given={source.name: source.absolute()}, output_dir=folder
+        )
+        raise_failure(report)
+        return Upscaled(request, source, self.saved(report, folder)[0], report)
+
+    def prepare_extras(self, request: Extras, out: Path | None = None) -> Extras:
+        """The request with its upscalers found, the format of the file `out`, and everything checked."""
+        if out is not None:
+            request = replace(request, format=format_of(out))
+        first, second = (find_upscaler(self.store, name) for name in (request.upscaler, request.upscaler_2))
+        request = replace(request, upscaler=first, upscaler_2=second)
+        check_extras(request)
+        return request
+
+    def upscale_plan(self, picture: Path | str, request: Extras) -> list[str]:
+        """What enlarging a picture would do, in lines: the sizes, and the tiles of each run of a network."""
+        width, height = open_picture(Path(picture), int(self.settings.max_megapixels * 1e6)).size
+        target = target_of(request, width, height)
+        lines = [f"{Path(picture).name}: {width}x{height} to {target.delivered[0]}x{target.delivered[1]}"]
+        context = self._context(Counts())
+        for title in (request.upscaler, request.upscaler_2 if request.visibility > 0 else "None"):
+            if title != "None":
+                with torch.inference_mode():
+                    plans = plan_of(
+                        context, title, width, height, target, request.tile or None, request.rule, request.tiling
+                    )
+                lines += [f"  {title}, {plan.describe()}" for plan in plans] or [f"  {title}"]
+        return lines
+
+    def tiled(
+        self,
+        picture: Path | str,
+        request: TiledImg2Img | None = None,
+        *,
+        on_event: OnEvent | None = None,
+        **fields: Any,
+    ) -> Drawn:
+        """Enlarge a picture file and draw over it in joint tiles. Raises the user's errors as HiresError."""
+        source = Path(picture)
+        width, height = open_picture(source, int(self.settings.max_megapixels * 1e6)).size
+        request, facts = self.prepare_tiled(replace(request or TiledImg2Img(), **fields), width, height)
+        counts = Counts()
+        flow = tiled_img2img(request, facts, source.name, width, height)
+        given = {source.name: source.absolute()}
+        report = self.run(flow, on_event=on_event, force_outputs=True, counts=counts, given=given)
+        raise_failure(report)
+        paths = self.saved(report)
+        width, height = request.canvas(width, height)
+        base = replace(request.base, width=width, height=height)
+        return Drawn(base, paths, [open_picture(path) for path in paths], [report], counts)
+
+    def prepare_tiled(
+        self, request: TiledImg2Img, width: int, height: int
+    ) -> tuple[TiledImg2Img, dict[str, ModelFacts]]:
+        """The request over a picture of so many pixels, with names found, seeds filled in and everything checked."""
+        names = [*PLAIN, *self.store.names("upscale_models")]
+        request = replace(request, upscaler=find_name(request.upscaler, names))
+        base, facts = self.prepare(replace(request.base, tiled=request.tiled))
+        request = replace(request, base=base)
+        check_tiled_img2img(request, width, height, self.settings.max_megapixels)
+        return request, facts
+
+    def sd_upscale(
+        self, picture: Path | str, request: SDUpscale | None = None, *, on_event: OnEvent | None = None, **fields: Any
+    ) -> Redrawn:
+        """Enlarge a picture file and redraw it in overlapping tiles. Fields are the request's, or those of its base."""
+        return self.redraw(picture, (request or SDUpscale()).of(**fields), on_event=on_event)
+
+    def ultimate(
+        self,
+        picture: Path | str,
+        request: UltimateUpscale | None = None,
+        *,
+        on_event: OnEvent | None = None,
+        **fields: Any,
+    ) -> Redrawn:
+        """Enlarge a picture file and redraw it cell by cell with context around each. Fields as for `sd_upscale`."""
+        return self.redraw(picture, (request or UltimateUpscale()).of(**fields), on_event=on_event)
+
+    def redraw(self, picture: Path | str, request: Redrawing, *, on_event: OnEvent | None = None) -> Redrawn:
+        """Enlarge a picture file and redraw it in tiles. Raises the user's errors as HiresError."""
+        source = Path(picture)
+        request, facts = self.prepare_redraw(request)
+        size = open_picture(source, int(self.settings.max_megapixels * 1e6)).size
+        check_size(*request.size(*size), self.settings.max_megapixels, "the enlarged picture")
+        counts, reports, paths = Counts(), [], []
+        for batch in range(request.base.batch_count):
+            flow = request.workflow(source.name, size, facts, batch)
+            given = {source.name: source.absolute()}
+            report = self.run(flow, on_event=on_event, force_outputs=True, counts=counts, given=given)
+            raise_failure(report)
+            reports.append(report)
+            paths += self.saved(report)
+        return Redrawn(request, paths, reports, counts)
+
+    def prepare_redraw(self, request: Redrawing) -> tuple[Redrawing, dict[str, ModelFacts]]:
+        """The request with names found, seed and tile filled in and everything checked; and its models' facts."""
+        base, facts = self.prepare(request.tile_base())
+        native = facts[base.checkpoint or ""].native_size
+        request = request.prepared(base, native, find_upscaler(self.store, request.upscaler))
+        if isinstance(request, SDUpscale):
+            check_sd_upscale(request)
+        elif isinstance(request, UltimateUpscale):
+            check_ultimate(request)
+        return request, facts
+
+    def redraw_plan(self, picture: Path | str, request: Redrawing) -> str:
+        """What redrawing a picture would do, in two lines: its tiles and the denoiser calls they take; the memory."""
+        size = open_picture(Path(picture), int(self.settings.max_megapixels * 1e6)).size
+        request, facts = self.prepare_redraw(request)
+        check_size(*request.size(*size), self.settings.max_megapixels, "the enlarged picture")
+        plan = request.plan(*size)
+        seam_denoise = request.seam_denoise if isinstance(request, UltimateUpscale) else request.denoise
+        base = request.base
+        calls = planned_calls(plan, sampler_of(request), base.steps, request.denoise, seam_denoise, base.dialect)
+        looks = len(LOOKS) if request.tile_prompts == "attention" else 0
+        source = Path(picture)
+        needs = self.forecast(request.workflow(source.name, size, facts, 0), {source.name: source.absolute()})
+        return f"{plan.describe(calls * base.batch_count + looks)}\n{needs.describe()}"
+
     def prepare(self, request: Txt2Img, lenient: bool = False) -> tuple[Txt2Img, dict[str, ModelFacts]]:
         """The request with names found, size and seeds filled in and everything checked; and its models' facts.
 
@@ -213,12 +458,15 @@ class Engine:
             with suppress(ModelFileError):  # an unknown LoRA is noted, and the picture drawn without it, as in A1111
                 facts[fact_key(name)] = self._facts("loras", name)
         native = facts[request.checkpoint or ""].native_size
+        if request.tiled is not None and request.tiled.overwrite_width and request.tiled.overwrite_height:
+            request = replace(request, width=request.tiled.overwrite_width, height=request.tiled.overwrite_height)
         request = replace(request, width=request.width or native, height=request.height or native)
         check_names(request)
         if request.hires is not None:
             names = [*LATENT_UPSCALERS, *PLAIN, *self.store.names("upscale_models")]
             names += [request.hires.upscaler] * lenient
-            request = replace(request, hires=replace(request.hires, upscaler=find_name(request.hires.upscaler, names)))
+            wanted = file_of_title(self.store, request.hires.upscaler)
+            request = replace(request, hires=replace(request.hires, upscaler=find_name(wanted, names)))
         check_request(request, self.settings.max_megapixels)
         return request, facts
 
@@ -233,21 +481,29 @@ class Engine:
         """Every model file in the folders, the built-in one included."""
         return self.store.models()
 
-    def saved(self, report: RunReport) -> list[Path]:
+    def saved(self, report: RunReport, output_dir: Path | None = None) -> list[Path]:
         """The pictures and latents that a run wrote, in the order they were written."""
         entries = [entry for ui in report.ui.values() for key in ("images", "latents") for entry in ui.get(key, [])]
         written = [entry for entry in entries if entry["type"] == "output"]
-        return [self.settings.output_dir / entry["subfolder"] / entry["filename"] for entry in written]
+        folder = output_dir or self.settings.output_dir
+        return [folder / entry["subfolder"] / entry["filename"] for entry in written]
 
-    def _context(self, counts: Counts) -> RunContext:
+    def _context(
+        self, counts: Counts, given: Mapping[str, Path] | None = None, output_dir: Path | None = None
+    ) -> RunContext:
+        if not self.budget.stated:  # other programs come and go
+            self.budget = replace(self.budget, limit=free_bytes(self.budget.device))
         context = RunContext(
             store=self.store,
             input_dir=self.settings.input_dir,
-            output_dir=self.settings.output_dir,
+            output_dir=output_dir or self.settings.output_dir,
+            given=given or {},
             trajectories=self.trajectories,
             max_megapixels=self.settings.max_megapixels,
             counts=counts,
             temp=self.temp,
+            budget=self.budget,
+            kept=self.kept,
         )
         context.stop = self.stop
         return context
@@ -295,6 +551,14 @@ def place(settings: Settings) -> tuple[torch.device, torch.dtype]:
     return device, torch.float32 if device.type == "cpu" else torch.float16
 
 
+def kept_work(settings: Settings, device: torch.device) -> KeptWork | None:
+    """The folder of unfinished work; one for each version and device, whose numbers differ in the last places."""
+    if not settings.keep_megabytes:
+        return None
+    numbers = f"{__version__}-{torch.__version__}-{device.type}".replace("+", "-")
+    return KeptWork(settings.cache_dir / "work" / numbers, settings.keep_megabytes * MEGABYTE)
+
+
 def raise_failure(report: RunReport) -> None:
     """Raise the first failure of a run as what it was: the user's mistake with its own words, or our fault."""
     for failure in report.failures:
@@ -303,4 +567,4 @@ def raise_failure(report: RunReport) -> None:
     report.raise_for_failure()
 
 
-__all__ = ["Drawn", "Engine", "HiresFix", "Txt2Img", "WorkflowError", "raise_failure"]
+__all__ = ["Drawn", "Engine", "Extras", "HiresFix", "Txt2Img", "Upscaled", "WorkflowError", "raise_failure"]

@@ -53,7 +53,12 @@ class OutputError(HiresError):
 
 
 class MemoryLimitError(HiresError):
-    """Work that does not fit the memory there is, or the budget that was stated."""
+    """Work that does not fit the memory there is, or the budget that was stated. `needed` are the bytes that would do,
+    0 where nobody knows."""
+
+    def __init__(self, message: str, hint: str = "", needed: int = 0) -> None:
+        super().__init__(message, hint)
+        self.needed = needed
 
 
 @dataclass(frozen=True)
@@ -90,3 +95,11 @@ class WorkflowError(HiresError):
 
 class Interrupted(Exception):  # noqa: N818 - no error: the user asked for it
     """The user stopped the work. Not an error: what was finished before is kept."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out, on a device or in the host."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, a RuntimeError
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)

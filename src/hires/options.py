@@ -13,12 +13,18 @@ from hires.imaging.pictures import open_picture
 from hires.metadata.files import picture_texts
 from hires.recipes.infotext import request_from
 from hires.recipes.request import HiresFix, Refiner, Txt2Img
+from hires.recipes.tiled import DeepShrink, TiledDiffusion
+from hires.recipes.tiled_img2img import NoiseInversion, TiledImg2Img
+from hires.tiling.joint import METHODS
+from hires.tiling.regions import parse_region, read_regions
 
 PLAIN = (
     "prompt",
     "negative",
     "checkpoint",
     "vae",
+    "vae_mode",
+    "vae_tile",
     "sampler",
     "schedule",
     "steps",
@@ -57,6 +63,15 @@ REFINER = {
     "switch_step": "switch_step",
     "refiner_passes": "passes",
 }
+TILED = {
+    "tile_overlap": "overlap",
+    "tile_batch": "tile_batch",
+    "tile_method": "method",
+    "jitter": "jitter",
+    "tile_passes": "passes",
+    "region_background": "background",
+}
+MOST_TEXT = 1_000_000
 
 
 def request_from_options(given: Mapping[str, Any]) -> Txt2Img:
@@ -73,6 +88,10 @@ def request_from_options(given: Mapping[str, Any]) -> Txt2Img:
         width, height = parse_size(given["seed_resize_from"], "--seed-resize-from")
         changes |= {"seed_resize_width": width, "seed_resize_height": height}
     request = replace(request, save_first_pass=bool(given.get("save_first_pass")), **changes)
+    if given.get("deep_shrink") is not None:
+        shrink = replace(request.deep_shrink or DeepShrink(), factor=given["deep_shrink"])
+        request = replace(request, deep_shrink=None if shrink.factor == 1.0 else shrink)
+    request = replace(request, tiled=tiled_from_options(request.tiled, given))
     return replace(request, hires=_hires(request.hires, given), refiner=_refiner(request.refiner, given))
 
 
@@ -110,6 +129,52 @@ def _refiner(refiner: Refiner | None, given: Mapping[str, Any]) -> Refiner | Non
             raise SettingError("a refiner switch was given but no refiner", "Name its checkpoint with --refiner.")
         return None
     return replace(refiner, **changes)
+
+
+def tiled_from_options(tiled: TiledDiffusion | None, given: Mapping[str, Any]) -> TiledDiffusion | None:
+    """Tiled Diffusion as flags describe it; any of its flags turns it on."""
+    changes = {field: given[flag] for flag, field in TILED.items() if given.get(flag) is not None}
+    if given.get("tile") is not None:
+        changes["tile_width"], changes["tile_height"] = parse_size(given["tile"], "--tile")
+    if "method" in changes:
+        names = {name.lower().split()[0]: name for name in METHODS}
+        changes["method"] = names.get(
+            changes["method"].lower().split()[0] if changes["method"] else "", changes["method"]
+        )
+    found = [parse_region(text) for text in given.get("region") or ()]
+    if given.get("regions") is not None:
+        found += read_regions(_short_text(given["regions"]))
+    if found:
+        changes["regions"] = tuple(found)
+    if given.get("tiled") is False:
+        if changes:
+            raise SettingError(f"--no-tiled and {', '.join(sorted(changes))} contradict each other", "Drop one.")
+        return None
+    return replace(tiled or TiledDiffusion(), **changes) if changes or given.get("tiled") else tiled
+
+
+def tiled_img2img_from_options(given: Mapping[str, Any]) -> TiledImg2Img:
+    """The request of `hires tiled`."""
+    base = request_from_options({**given, "scale": None, "denoise": None, "upscaler": None, "tiled": True})
+    request = TiledImg2Img(base=base, keep_input_size=given.get("size") is None)
+    names = ("denoise", "scale", "upscaler")
+    request = replace(request, **{name: given[name] for name in names if given.get(name) is not None})
+    steps = given.get("invert_noise")
+    if steps:
+        changes = {name: given[name] for name in ("retouch", "renoise", "kernel") if given.get(name) is not None}
+        request = replace(request, inversion=NoiseInversion(steps=steps, **changes))
+    return request
+
+
+def _short_text(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MOST_TEXT + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"the regions file {path} cannot be read: {error}") from error
+    if len(text) > MOST_TEXT:
+        raise SettingError(f"{path.name} is too long for a file of regions")
+    return text
 
 
 def parse_size(text: str, flag: str, zero: bool = False) -> tuple[int, int]:

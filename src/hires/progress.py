@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from hires.graph.report import Event, NodeFinished, NodeProgress, NodeStarted, RunReport
+from hires.graph.report import Event, NodeFinished, NodeProgress, NodeStarted, RunReport, Said
 
 if TYPE_CHECKING:
     from hires.models.inspection import ModelInfo
@@ -29,6 +29,7 @@ class Display:
         )
         self._names: dict[str, str] = {}
         self._bars: dict[str, TaskID] = {}
+        self._said: set[str] = set()
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -40,7 +41,11 @@ class Display:
         self._progress.stop()
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, NodeStarted):
+        if isinstance(event, Said):
+            if event.text not in self._said:  # the runs of a batch say the same
+                self._said.add(event.text)
+                self._progress.console.print(event.text, highlight=False, markup=False, soft_wrap=True)
+        elif isinstance(event, NodeStarted):
             self._names[event.node_id] = event.class_type
             self._bars.pop(event.node_id, None)
         elif isinstance(event, NodeProgress):

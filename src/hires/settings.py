@@ -24,7 +24,9 @@ class Settings:
     models_dir may hold ComfyUI's folders (checkpoints, loras ...) or A1111's (Stable-diffusion, Lora ...).
     custom_nodes_dir, if named, holds other people's nodes: Python code that is run (docs/custom-nodes.md).
     device "auto" takes CUDA, then Apple's MPS, then the CPU. max_megapixels bounds one picture before anything is
-    allocated; cache_megabytes bounds the results and sampler states kept between runs.
+    allocated; cache_megabytes bounds the results and sampler states kept between runs. memory "4GB" is what a run may
+    use on the device (on the CPU: the whole process); "auto" what is free there. keep_megabytes bounds what is kept on
+    disk of work that is not finished, so that it goes on after a crash; 0 keeps nothing.
     """
 
     models_dir: Path = Path("models")
@@ -38,6 +40,8 @@ class Settings:
     cache_megabytes: int = 2048
     loaded_models_megabytes: int = 12_000
     threads: int = 0
+    memory: str = "auto"
+    keep_megabytes: int = 4000
 
     def __post_init__(self) -> None:
         if self.weights not in WEIGHTS:
@@ -45,6 +49,8 @@ class Settings:
         for name in ("max_megapixels", "cache_megabytes", "loaded_models_megabytes"):
             if getattr(self, name) <= 0:
                 raise SettingError(f"{name} must be above 0, not {getattr(self, name)}")
+        if self.keep_megabytes < 0:
+            raise SettingError(f"keep_megabytes must not be below 0, and is {self.keep_megabytes}")
 
 
 def load_settings(overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Settings:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from hires.errors import HiresError, ModelFileError, SettingError
+from hires.errors import ModelFileError, SettingError
 from hires.graph.cache import ResultCache
 from hires.graph.declare import NodeResult
 from hires.graph.execute import execute
@@ -34,7 +34,6 @@ from hires.nodes.efficiency.values import Axis, ControlUse, LoraUse
 from hires.nodes.efficiency.xy_manual import manual_entry
 from hires.nodes.image_sizes import image_scale_by, image_upscale_with_model
 from hires.nodes.latents import latent_upscale_by
-from hires.nodes.packs_declared import tiled_diffusion
 from hires.nodes.registry import node_registry
 from hires.nodes.vae import vae_decode, vae_encode
 from hires.sampling import philox
@@ -630,15 +629,6 @@ def test_only_the_files_in_use_must_be_there(context: RunContext) -> None:
     answer = scripts.known_files(upscale_type="pixel", pixel_upscaler="4x.pth", context=context)
     assert isinstance(answer, str) and "4x.pth" in answer
     assert isinstance(scripts.known_files(upscale_type="pixels", context=context), str)
-
-
-def test_declared_packs_say_that_they_do_not_run(context: RunContext) -> None:
-    assert len(REGISTRY["UltimateSDUpscale"].inputs) == 26
-    assert "upscale_by" not in REGISTRY["UltimateSDUpscaleNoUpscale"].by_name
-    model = context.store.checkpoint(CKPT).model
-    assert model is not None
-    with pytest.raises(HiresError, match="cannot run it yet"):
-        tiled_diffusion(model=model)
 
 
 # ---- whole workflows ------------------------------------------------------------------------------------------------

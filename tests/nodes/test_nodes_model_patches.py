@@ -397,7 +397,7 @@ def seen_by(model: Any, height: int = 8, width: int = 8, place: tuple[int, int, 
     place = place or (height, width, 0, 0)
     x = torch.randn(2, 4, *place[:2], generator=torch.Generator().manual_seed(2))
     context = torch.randn(2, 77, 64, generator=torch.Generator().manual_seed(3))
-    return Seen(x, torch.full((2,), 500.0), context, None, 3.0, place, (height, width), 1)
+    return Seen(x, torch.full((2,), 500.0), context, None, 3.0, (place,), (height, width), 1)
 
 
 def test_two_in_a_chain_add_up(sd15: Checkpoint, net: Any) -> None:

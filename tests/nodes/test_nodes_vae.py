@@ -24,7 +24,7 @@ def picture(height: int, width: int, batch: int = 1, seed: int = 1) -> torch.Ten
 
 
 class Cramped(VaeModel):
-    """A VAE on a machine whose memory holds pictures of up to 512 pixels a side, in a network that is cheap to run."""
+    """A VAE on a machine whose memory holds pictures of up to 256 pixels a side, in a network that is cheap to run."""
 
     def encode(self, image: torch.Tensor) -> torch.Tensor:
         self._fit(image.shape[1], image.shape[2])
@@ -38,7 +38,7 @@ class Cramped(VaeModel):
         return latent[:, :3].repeat_interleave(8, dim=2).repeat_interleave(8, dim=3)
 
     def _fit(self, height: int, width: int) -> None:
-        if height * width > 512 * 512:
+        if height * width > 256 * 256:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
 
@@ -87,14 +87,14 @@ def test_tiles_are_the_mean_of_three_tilings(vae: VaeModel, context: RunContext)
     assert torch.allclose(tiled, expected, atol=1e-5)
 
 
-def test_too_little_memory_means_tiles(vae: VaeModel, context: RunContext) -> None:
-    small = cramped(vae)
-    pixels = picture(640, 776)
+def test_too_little_memory_means_exact_tiles(vae: VaeModel, context: RunContext) -> None:
+    small, pixels = cramped(vae), picture(264, 328)
     encoded = nodes.vae_encode(pixels=pixels, vae=small, context=context)["samples"]
-    assert torch.allclose(encoded, pixels.movedim(-1, 1)[:, [0, 1, 2, 0], ::8, ::8], atol=1e-6)
+    whole = vae.encode(pixels)
+    assert (encoded - whole).abs().max() <= 2e-5 * whole.std()
     decoded = nodes.vae_decode(samples={"samples": encoded}, vae=small, context=context)
-    assert decoded.shape == (1, 640, 776, 3)
-    assert torch.allclose(decoded[:, ::8, ::8], (encoded[:, :3].movedim(1, -1) + 1) / 2, atol=1e-6)
+    assert (decoded - vae.decode(encoded)).abs().max() <= 2e-5
+    assert any("did not fit the memory" in note for note in context.notes)
 
 
 def test_other_failures_are_not_hidden(vae: VaeModel, context: RunContext) -> None:

@@ -20,6 +20,7 @@ from hires.tiling.redraw import (
     sd_upscale_plan,
     triangle,
     ultimate_plan,
+    widened_plan,
 )
 from hires.tiling.redraw_pixels import (
     Canvas,
@@ -236,3 +237,40 @@ def test_the_plan_is_said_in_a_line() -> None:
     line = ultimate_preset(2048, 2048, Ultimate(seams="Half Tile"), "a1111").describe(400)
     said = ("16 tiles (4x4)", "24 crops over the seams", "drawn at 0.877 to 1.021", "400 denoiser calls")
     assert all(part in line for part in said)
+
+
+# ---- wider overlaps -------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=30, deadline=None)
+@given(SIDES, SIDES, st.integers(8, 24), st.integers(0, 7), st.data())
+def test_wider_overlaps_are_where_the_joins_are(
+    height: int, width: int, tile: int, overlap: int, data: st.DataObject
+) -> None:
+    options = (height, width, (tile * 8, tile * 8), overlap * 8)
+    plain = sd_upscale_plan(*options)
+    rows, columns = (data.draw(st.lists(st.sampled_from(axis or (0,)), unique=True)) for axis in plain.joins)
+    rows, columns = ([join for join in chosen if join] for chosen in (rows, columns))
+    plan = widened_plan(*options, rows, columns)
+    total = covered(plan)
+    assert float(total.max()) <= 1 + 1e-6 and plan.rounds[0].from_source
+    beside = torch.zeros(height, width)
+    for join in rows:
+        beside[join - 4 : join + 4] = 1
+    for join in columns:
+        beside[:, join - 4 : join + 4] = 1
+    assert torch.allclose(total[beside > 0], torch.ones(()), atol=1e-5)  # nothing of the join is left
+    before = {(job.core.top, job.core.left): job.crop for job in jobs_of(plain)}
+    for job in jobs_of(plan):
+        assert Box(0, 0, height, width).contains(job.crop) and not job.resized
+        assert job.crop.height % 8 == job.crop.width % 8 == 0
+    if not rows and not columns:
+        assert plan.jobs == 0
+    elif rows == list(plain.joins[0]) and columns == list(plain.joins[1]):
+        assert plan.jobs == len(before)
+
+
+def test_only_tiles_beside_the_join_are_drawn_again() -> None:
+    plan = widened_plan(64, 256, (64, 64), 16, [], [104])
+    assert [(job.crop.left, job.crop.right) for job in jobs_of(plan)] == [(48, 120), (88, 160)]  # 16 pixels were shared
+    assert float(covered(plan)[:, :48].max()) == 0 and float(covered(plan)[:, 64:144].min()) == 1

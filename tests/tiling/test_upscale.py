@@ -17,8 +17,9 @@ from spandrel.architectures.SwinIR.__arch.SwinIR import SwinIR
 from torch import Tensor, nn
 
 from hires.errors import Interrupted, MemoryLimitError
+from hires.imaging.strips import as_stored
 from hires.models.upscale_reach import cell, measure, reach
-from hires.tiling.upscale import Enlarger, as_planes, as_stored, enlarge_tiles, enlarging_plan, fitting_tile
+from hires.tiling.upscale import Enlarger, as_planes, enlarge_tiles, enlarging_plan, fitting_tile
 
 Network = ImageModelDescriptor[Any]
 

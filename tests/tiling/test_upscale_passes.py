@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 from hires.errors import SettingError
 from hires.tiling.plan import TilePlan
 from hires.tiling.upscale import Enlarger
-from hires.tiling.upscale_passes import enlarge_to, passes, resized
+from hires.tiling.upscale_passes import enlarge_to, enlarge_whole, passes, resized
 
 ROOMY = {"restore": False, "most_pixels": 10**9}
 
@@ -93,3 +93,19 @@ def test_each_run_keeps_its_tiles_apart() -> None:
     assert asked == [(0, (20, 30)), (1, (40, 60))]
     again = enlarge_to(source, Enlarger(refused, 2, 1), steps, tile=16, keep=keep)
     assert np.array_equal(made, again)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_what_enlarges_whole_pictures_goes_through_the_same_runs(dtype: type) -> None:
+    source = (np.random.default_rng(3).random((10, 15, 3)) * 255).astype(np.uint8)
+    given = source if dtype == np.uint8 else (source / np.float32(255)).astype(np.float32)
+    sizes: list[tuple[int, ...]] = []
+
+    def enlarge(part: np.ndarray) -> np.ndarray:
+        sizes.append(part.shape)
+        return part.repeat(2, axis=0).repeat(2, axis=1)
+
+    steps = passes((10, 15), (40, 60), 2, rule="webui", **ROOMY)
+    made = enlarge_whole(given, enlarge, steps, rule="webui")
+    assert sizes == [(10, 15, 3), (20, 30, 3)]
+    assert np.array_equal(np.rint(made * 255), source.repeat(4, axis=0).repeat(4, axis=1))

@@ -28,6 +28,13 @@ class RunPlanned:
 
 
 @dataclass(frozen=True)
+class Said:
+    """A line that a person should read before the work begins."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class NodeStarted:
     node_id: str
     class_type: str
@@ -73,7 +80,7 @@ class NodeFailed:
     failure: Failure
 
 
-Event = RunPlanned | NodeStarted | NodeProgress | NodeFinished | NodeFailed
+Event = Said | RunPlanned | NodeStarted | NodeProgress | NodeFinished | NodeFailed
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
+
+from hires.imaging.strips import new_pixels, rows_at_once
 
 AlphaMode = Literal["keep", "two-background", "flatten"]
 ALPHA_MODES: tuple[AlphaMode, ...] = ("keep", "two-background", "flatten")
@@ -68,11 +70,29 @@ def enlarge_with_alpha(picture: Tensor, enlarge: Callable[[Tensor], Tensor], mod
     if mode == "flatten":
         return enlarge(over(colour, alpha, WHITE))
     if bool((alpha == alpha.flatten()[0]).all()):
-        larger = enlarge(colour)
-        return torch.cat([larger, torch.full_like(larger[..., :1], float(alpha.flatten()[0]))], dim=-1)
+        made = _with_room(enlarge(colour))
+        made[..., 3] = float(alpha.flatten()[0])
+        return made
     if mode == "two-background":
-        seen, clear = from_two_backgrounds(enlarge(over(colour, alpha, 0.0)), enlarge(over(colour, alpha, WHITE)))
-        return torch.cat([seen, clear[..., None]], dim=-1)
-    larger = enlarge(fill_transparent(colour, alpha))
-    grey = enlarge(alpha[..., None].expand(-1, -1, 3).contiguous()).mean(dim=-1, keepdim=True)
-    return torch.cat([larger, grey.clamp(0, 1)], dim=-1)
+        black, white = enlarge(over(colour, alpha, 0.0)), enlarge(over(colour, alpha, WHITE))
+        made = _with_room(black)
+        for rows in _strips(made):
+            made[rows, :, :3], made[rows, :, 3] = from_two_backgrounds(black[rows], white[rows])
+        return made
+    made = _with_room(enlarge(fill_transparent(colour, alpha)))
+    grey = enlarge(alpha[..., None].expand(-1, -1, 3).contiguous())
+    for rows in _strips(made):
+        made[rows, :, 3] = grey[rows].mean(dim=-1).clamp(0, 1)
+    return made
+
+
+def _with_room(colour: Tensor) -> Tensor:
+    """(h, w, 3) -> (h, w, 4), its alpha yet to be written; in a file where it is large."""
+    made = torch.from_numpy(new_pixels(colour.shape[0], colour.shape[1], 4))
+    made[..., :3] = colour
+    return made
+
+
+def _strips(picture: Tensor) -> Iterator[slice]:
+    step = rows_at_once(picture[0].numpy())
+    return (slice(top, top + step) for top in range(0, len(picture), step))

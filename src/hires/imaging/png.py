@@ -9,13 +9,24 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Raster = NDArray[Any]
 """(height, width, channels) of uint8 or uint16; 1 to 4 channels: grey, grey and alpha, RGB, RGBA."""
+
+
+class Rows(Protocol):
+    """A raster, or something that makes its rows when they are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    def __getitem__(self, rows: slice, /) -> Any: ...
+
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
@@ -24,13 +35,13 @@ STRIP_BYTES = 4_000_000
 
 def write_png(
     path: Path,
-    raster: Raster,
+    raster: Rows,
     texts: Mapping[str, str] | None = None,
     icc_profile: bytes | None = None,
     exif: bytes | None = None,
     compression: int = 4,
 ) -> None:
-    """Write a raster, which may be a mapped file: no more than a strip of it is held. Texts as tEXt or iTXt chunks."""
+    """Write a raster, of which no more than a strip is held. Texts become tEXt or iTXt chunks."""
     height, width, channels = raster.shape
     if raster.dtype not in (np.uint8, np.uint16) or channels not in COLOUR_TYPES:
         raise ValueError(f"no PNG of {raster.dtype} with {channels} channels")
@@ -66,7 +77,7 @@ def _text_chunk(key: str, text: str) -> tuple[bytes, bytes]:
         return b"iTXt", name + b"\0\0\0\0\0" + text.encode("utf-8", "replace").replace(b"\0", b" ")
 
 
-def _filtered_strips(raster: Raster) -> Iterator[bytes]:
+def _filtered_strips(raster: Rows) -> Iterator[bytes]:
     """The rows, each with the filter that leaves the smallest differences (the specification's heuristic)."""
     height, width, channels = raster.shape
     pixel = channels * raster.dtype.itemsize

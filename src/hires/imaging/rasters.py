@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,11 @@ LOW_BYTES = {2: ("RGB", "RGB;16L"), 6: ("RGBA", "RGBA;16L")}
 """PNG colour type -> mode and raw mode by which Pillow gives the second byte of every 16, which it else drops."""
 GREY_ALPHA = 4
 DEEP = 16
+FIRST_BYTE, SECOND_BYTE = ";16B", ";16L"
+"""Endings of the raw modes that keep the one and the other byte of every two."""
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+PLANAR, TWO_PLANES = 284, 2
+DEEP_TIFF = tuple(f"{mode};16{order}" for mode in ("RGB", "RGBA", "RGBX") for order in "LBN")
 
 
 def open_raster(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Raster, Image.Image]:
@@ -24,6 +30,8 @@ def open_raster(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Raster, Image
     Raises ImageFileError as `open_picture` does. Palettes become RGB or RGBA, CMYK becomes RGB.
     """
     picture = open_picture(path, max_pixels)
+    if (raw_mode := _deep_tiff(path)) is not None:
+        return _joined(path, raw_mode), picture
     depth, colour_type = _png_header(path)
     if depth == DEEP and colour_type in (*LOW_BYTES, GREY_ALPHA):
         return _deep(path, colour_type), picture
@@ -68,5 +76,35 @@ def _read_as(path: Path, mode: str, raw_mode: str) -> NDArray[Any]:
     with Image.open(path, formats=("PNG",)) as picture:
         picture._mode = mode
         picture.tile = [tile._replace(args=raw_mode) for tile in picture.tile]
+        picture.load()
+        return np.asarray(ImageOps.exif_transpose(picture))
+
+
+def _deep_tiff(path: Path) -> str | None:
+    """The raw mode of a TIFF's colours of 16 bits, which says where the high byte is; None for any other file."""
+    with path.open("rb") as file:
+        if file.read(4) not in TIFF_SIGNATURES:
+            return None
+    with Image.open(path, formats=("TIFF",)) as picture:
+        tags: Any = getattr(picture, "tag_v2", {})
+        raw_modes = {tile.args[0] for tile in picture.tile if isinstance(tile.args, tuple)}
+        if tags.get(PLANAR) == TWO_PLANES or len(raw_modes) != 1:
+            return None
+        raw_mode = str(raw_modes.pop())
+        return raw_mode if raw_mode in DEEP_TIFF else None
+
+
+def _joined(path: Path, raw_mode: str) -> Raster:
+    """16 bits a channel, from two readings that each keep one byte of the two."""
+    kind, order = raw_mode.split(";")
+    little = {"16L": True, "16B": False, "16N": sys.byteorder == "little"}[order]
+    first, second = (_read_tiff(path, f"{kind}{ending}").astype(np.uint16) for ending in (FIRST_BYTE, SECOND_BYTE))
+    joined: Raster = second << 8 | first if little else first << 8 | second
+    return joined
+
+
+def _read_tiff(path: Path, raw_mode: str) -> NDArray[Any]:
+    with Image.open(path, formats=("TIFF",)) as picture:
+        picture.tile = [tile._replace(args=(raw_mode, *tile.args[1:])) for tile in picture.tile]  # type: ignore[index]
         picture.load()
         return np.asarray(ImageOps.exif_transpose(picture))

@@ -10,12 +10,15 @@ import numpy as np
 from PIL import Image
 
 from hires.errors import SettingError
-from hires.imaging.png import Raster, write_png
+from hires.imaging.png import Rows, write_png
+from hires.imaging.tiff import write_tiff
 from hires.metadata.files import EXIF_IFD, USER_COMMENT, user_comment
 from hires.metadata.infotext import quote, read_infotext
 
 ENDINGS = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "avif": ".avif", "tiff": ".tif"}
-PILLOW_NAMES = {"jpg": "JPEG", "webp": "WEBP", "avif": "AVIF", "tiff": "TIFF"}
+DEEP_FORMATS = ("png", "tiff")
+"""Those with 16 bits a channel; they are written strip by strip, the others at once."""
+PILLOW_NAMES = {"jpg": "JPEG", "webp": "WEBP", "avif": "AVIF"}
 ORIENTATION = 0x0112
 SECTIONS = ("extras", "postprocessing")
 """The chunks in which the A1111 web UI writes what was done to a finished picture."""
@@ -61,7 +64,7 @@ def as_one_text(texts: Mapping[str, str]) -> dict[str, str]:
 
 
 def save_raster(
-    raster: Raster,
+    raster: Rows,
     path: Path,
     kind: str,
     texts: Mapping[str, str],
@@ -69,21 +72,22 @@ def save_raster(
     exif: Image.Exif | None = None,
     quality: int = 90,
 ) -> None:
-    """Write (h, w, 1 to 4) uint8 or uint16 as one of ENDINGS. 16 bits stay in PNG only, alpha in all but JPEG, where it
-    lies over white."""
+    """Write (h, w, 1 to 4) uint8 or uint16 as one of ENDINGS. 16 bits stay in DEEP_FORMATS, alpha in all but JPEG,
+    where it lies over white."""
     exif = exif or Image.Exif()
     exif.pop(ORIENTATION, None)  # the pixels are upright
     if kind == "png":
         write_png(path, raster, texts, icc_profile, _exif_bytes(exif))
         return
-    if kind not in PILLOW_NAMES:
+    if kind not in ENDINGS:
         raise SettingError(f"there is no format {kind!r}", f"Use one of {', '.join(ENDINGS)}.")
     comment = user_comment(as_one_text(texts))
     if texts:
         exif.get_ifd(EXIF_IFD)[USER_COMMENT] = comment
-    options: dict[str, Any] = {"quality": quality, "exif": exif, "icc_profile": icc_profile}
     if kind == "tiff":
-        options = {"compression": "tiff_adobe_deflate", "exif": exif, "icc_profile": icc_profile}
+        write_tiff(path, raster, icc_profile, exif)
+        return
+    options: dict[str, Any] = {"quality": quality, "exif": exif, "icc_profile": icc_profile}
     picture = _eight_bit_picture(raster, alpha=kind != "jpg")
     picture.save(path, format=PILLOW_NAMES[kind], **{key: value for key, value in options.items() if value is not None})
 
@@ -94,8 +98,10 @@ def _exif_bytes(exif: Image.Exif) -> bytes | None:
     return exif.tobytes() if len(exif) > (EXIF_IFD in exif) or ifd else None
 
 
-def _eight_bit_picture(raster: Raster, alpha: bool) -> Image.Image:
-    pixels = raster if raster.dtype == np.uint8 else np.rint(raster / 257).astype(np.uint8)
+def _eight_bit_picture(raster: Rows, alpha: bool) -> Image.Image:
+    pixels = raster[:]
+    if pixels.dtype != np.uint8:
+        pixels = np.rint(pixels / 257).astype(np.uint8)
     if pixels.shape[2] == 1:
         return Image.fromarray(np.ascontiguousarray(pixels[..., 0]))
     picture = Image.fromarray(np.ascontiguousarray(pixels))

@@ -13,8 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-FIELD = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
-"""A key of word characters, spaces, - and /, two or more; then a JSON string, or anything up to the comma."""
+STRING = r'"(?:\\.|[^\\"])*"'
+OBJECT = rf'\{{(?:{STRING}|[^{{}}"])*\}}'
+NESTED = rf'\{{(?:{STRING}|[^{{}}"]|\{{(?:{STRING}|[^{{}}"]|{OBJECT})*\}})*\}}'
+FIELD = re.compile(rf'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|{NESTED}|[^,]*)(?:,|$)')
+"""A key of word characters, spaces, - and /, two or more; then a JSON string, a JSON object of up to three levels (as
+Tiled Diffusion writes its settings), or anything up to the comma."""
 
 SIZE = re.compile(r"^(\d+)x(\d+)$")
 FEWEST_FIELDS = 3
@@ -35,7 +39,10 @@ class Infotext:
 
 
 def quote(value: Any) -> str:
-    """A value as it stands in the last line: a JSON string if it holds a comma, colon, line break or leading quote."""
+    """A value as it stands in the last line: a JSON string if it holds a comma, colon, line break or leading quote; a
+    mapping is a JSON object."""
+    if isinstance(value, Mapping):
+        return json.dumps(value, ensure_ascii=False)
     text = str(value)
     if any(mark in text for mark in ",:\n") or text.startswith('"'):
         return json.dumps(text, ensure_ascii=False)

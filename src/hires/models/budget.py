@@ -6,11 +6,13 @@ interpreter and its libraries included, since that is what makes a machine swap.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
+import psutil
 import torch
 
 from hires.errors import MemoryLimitError, SettingError
@@ -20,6 +22,7 @@ UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 UNITS |= {"K": 10**3, "M": 10**6, "G": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 SPARE = 0.95
 """Share of the free memory that a run may plan with when no budget is stated."""
+MOVED_AWAY = "other weights moved away"
 LIBRARIES = 100 * MEGABYTE
 """What libraries take at their first work, beyond what they had when they were loaded (measured)."""
 
@@ -79,10 +82,11 @@ class Budget:
         """The predicted peak of the process during a stage."""
         return (self.held() if held is None else held) + need
 
-    def choose(self, what: str, choices: Iterable[Choice], held: int | None = None) -> Choice:
+    def choose(self, what: str, choices: Iterable[Choice], held: int | None = None, movable: int = 0) -> Choice:
         """The first choice that fits; MemoryLimitError, which names the smallest budget that would do, when none does.
 
-        Choices come in the order in which they are liked, and are asked for only as long as none fits.
+        Choices come in the order in which they are liked, and are asked for only as long as none fits. Where none does,
+        they are gone through again with `movable` bytes of what is held moved away.
         """
         room = self.room(held)
         refused = []
@@ -90,11 +94,16 @@ class Budget:
             if choice.need <= room:
                 return choice
             refused.append(choice)
+        for choice in refused:
+            if movable and choice.need - movable <= room:
+                return Choice(f"{choice.name}, {MOVED_AWAY}", choice.need - movable)
         smallest = min(refused, key=lambda choice: choice.need)
+        name = f"{smallest.name}, {MOVED_AWAY}" if movable else smallest.name
+        needed = self.total(smallest.need - movable, held)
         raise MemoryLimitError(
-            f"{what} needs {in_words(self.total(smallest.need, held))} at least ({smallest.name}), "
-            f"{self.whose()} is {in_words(self.limit)}",
+            f"{what} needs {in_words(needed)} at least ({name}), {self.whose()} is {in_words(self.limit)}",
             self.advice(),
+            needed,
         )
 
     def whose(self) -> str:
@@ -123,34 +132,23 @@ def free_bytes(device: torch.device) -> int:
 
 def resident_bytes() -> int:
     """The resident memory of this process."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:  # no /proc: macOS, Windows
-        import resource
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if os.uname().sysname == "Darwin" else peak * 1024
+    return int(psutil.Process().memory_info().rss)
 
 
 def available_bytes() -> int:
     """Memory that the system can give without swapping, within the limits of a container."""
-    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            free = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        pass
-    for limit_path, used_path in CONTAINER:
-        try:
-            with open(limit_path, encoding="ascii") as limit, open(used_path, encoding="ascii") as used:
-                free = min(free, int(limit.read()) - int(used.read()))
-        except (OSError, ValueError):  # not in a container, or one without a limit ("max")
-            continue
+    free = int(psutil.virtual_memory().available)
+    for folder, limit, used, cache in CONTAINERS:
+        with suppress(OSError, ValueError, StopIteration):  # not in a container, or in one without a limit ("max")
+            stat = (folder / "memory.stat").read_text(encoding="ascii").splitlines()
+            reclaimable = next(int(line.split()[1]) for line in stat if line.split()[0] == cache)
+            held = int((folder / used).read_text(encoding="ascii")) - reclaimable
+            free = min(free, int((folder / limit).read_text(encoding="ascii")) - held)
     return max(free, 0)
 
 
-CONTAINER = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+CONTAINERS = (
+    (Path("/sys/fs/cgroup"), "memory.max", "memory.current", "inactive_file"),
+    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
+"""Control groups of both versions: folder, limit, use, and how much of that is files that are only kept at hand."""

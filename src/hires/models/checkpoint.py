@@ -51,14 +51,6 @@ class Checkpoint:
     dtype: str
     size: int
 
-    @property
-    def held_bytes(self) -> int:
-        """Memory that the weights take."""
-        modules: list[torch.nn.Module] = [] if self.model is None else [self.model.unet]
-        modules += [] if self.vae is None else [self.vae.vae]
-        modules += [] if self.clip is None else [clip.module for clip in self.clip.clips]
-        return sum(p.numel() * p.element_size() for module in modules for p in module.parameters())
-
 
 def open_contents(path: Path) -> Contents:
     """Look into a file or a diffusers folder."""

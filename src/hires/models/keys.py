@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -18,14 +18,15 @@ Tensors = Mapping[str, TensorInfo]
 
 @dataclass(frozen=True)
 class Piece:
-    """Where a parameter comes from: `key`, of it the third number `third` of the rows if given, then the matrix
-    of a 1x1 convolution (`flat`) or the transposed matrix (`turned`)."""
+    """Where a parameter comes from: `key`, of it the third number `third` of the rows if given (of those of each of
+    `heads`), then the matrix of a 1x1 convolution (`flat`) or the transposed matrix (`turned`)."""
 
     key: str
     info: TensorInfo
     third: int | None = None
     flat: bool = False
     turned: bool = False
+    heads: int = 1
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -40,8 +41,7 @@ class Piece:
     def of(self, tensor: Tensor) -> Tensor:
         """The parameter, a view of the file's tensor."""
         if self.third is not None:
-            rows = tensor.shape[0] // 3
-            tensor = tensor[self.third * rows : (self.third + 1) * rows]
+            tensor = tensor.unflatten(0, (self.heads, 3, -1))[:, self.third].flatten(0, 1)
         if self.flat:
             tensor = tensor.reshape(tensor.shape[:2])
         return tensor.t() if self.turned else tensor
@@ -297,4 +297,4 @@ def transformers_text(tensors: Tensors) -> Pieces:
 
 def with_prefix(pieces: Pieces, prefix: str) -> Pieces:
     """The same pieces, their keys as they stand in the file."""
-    return {name: Piece(prefix + p.key, p.info, p.third, p.flat, p.turned) for name, p in pieces.items()}
+    return {name: replace(piece, key=prefix + piece.key) for name, piece in pieces.items()}

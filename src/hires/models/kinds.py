@@ -49,6 +49,8 @@ SIGNS: tuple[Sign, ...] = (
     other("Lumina", contains=("cap_embedder.",)),
     other("Qwen-Image", contains=("txt_norm.weight",)),
     other("a T5 text encoder", "encoder.block.0.layer.0.SelfAttention.", "shared.weight"),
+    Sign("upscaler", "LDSR", ("first_stage_model.quantize.embedding.",)),
+    Sign("upscaler", "the SD x4 upscaler", ("low_scale_model.", "model.diffusion_model.label_emb.weight")),
     Sign("checkpoint", "a checkpoint", ("model.diffusion_model.",)),
     Sign("unet", "a UNet", ("diffusion_model.", "input_blocks.", "down_blocks.", "time_embedding.")),
     Sign("vae", "a VAE", ("first_stage_model.", "encoder.down.", "encoder.down_blocks.", "decoder.up")),

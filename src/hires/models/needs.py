@@ -9,6 +9,7 @@ from weakref import ReferenceType, ref
 import torch
 from torch import nn
 
+from hires.models.clip import TextStack
 from hires.models.handles import DiffusionModel
 from hires.models.peak import peak_bytes
 
@@ -17,6 +18,10 @@ CRUDE = 256
 ALLOCATOR = 1.15
 """Bytes that a process comes to hold over those of live tensors: allocators keep what was freed in pieces."""
 TOKENS = 77
+LONG_PROMPT = 4
+"""Windows of tokens that a prompt is planned with."""
+LAYERS_KEPT = 33
+"""Outputs of layers that are kept at most, for a layer before the last to be chosen."""
 
 
 def unet_need(model: DiffusionModel, height: int, width: int, batch: int, enough: int | None = None) -> int:
@@ -31,6 +36,21 @@ def unet_need(model: DiffusionModel, height: int, width: int, batch: int, enough
         return crude
     live = _unet_peak(_Same(model.unet), model.compute_dtype, height, width, batch, model.vector_width)
     return int(live * ALLOCATOR) + largest
+
+
+def text_need(stack: TextStack) -> int:
+    """Bytes for encoding a long prompt, beyond the weights: an upper bound, small beside those of all other stages.
+
+    A layer's inputs, its wide inner layer and its attention live at one time; the largest matrix is converted.
+    """
+    tokens = TOKENS * LONG_PROMPT
+    need = 0
+    for clip in stack.clips:
+        config = clip.module.config
+        width, inner, heads = int(config.hidden_size), int(config.intermediate_size), int(config.num_attention_heads)
+        rows = tokens * (8 * width + 3 * inner) + LONG_PROMPT * 2 * heads * TOKENS**2
+        need = max(need, 4 * (rows + width * inner + LAYERS_KEPT * tokens * width))
+    return int(need * ALLOCATOR)
 
 
 class _Same:

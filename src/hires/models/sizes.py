@@ -117,8 +117,8 @@ def level_depth(pieces: Pieces, block: str, layers: int) -> int | tuple[int, ...
     return depths[0] if len(set(depths)) == 1 else depths
 
 
-def unet_config(pieces: Pieces, hints: Hints) -> dict[str, Any]:
-    """Arguments of diffusers' UNet2DConditionModel.
+def unet_config(pieces: Pieces, hints: Hints, channels: tuple[int, ...] = (4, 8, 9)) -> dict[str, Any]:
+    """Arguments of diffusers' UNet2DConditionModel. `channels` are the numbers that it may take.
 
     SDXL's vector goes through `class_embedding`, which is the same arithmetic as latent-diffusion's label_emb
     (linear, SiLU, linear, added to the time embedding) and takes the vector whole.
@@ -161,7 +161,7 @@ def unet_config(pieces: Pieces, hints: Hints) -> dict[str, Any]:
     if "class_embedding.linear_1.weight" in pieces:
         config["class_embed_type"] = "projection"
         config["projection_class_embeddings_input_dim"] = shape(pieces, "class_embedding.linear_1.weight")[1]
-    check_unet_ends(pieces, config)
+    check_unet_ends(pieces, config, channels)
     return config
 
 
@@ -192,11 +192,11 @@ def attention_config(pieces: Pieces, hints: Hints, widths: list[int], attention:
     }
 
 
-def check_unet_ends(pieces: Pieces, config: Mapping[str, Any]) -> None:
+def check_unet_ends(pieces: Pieces, config: Mapping[str, Any], channels: tuple[int, ...]) -> None:
     """The channels that make it a network for latents."""
     if config["out_channels"] != LATENT_CHANNELS:
         raise LayoutError(f"the UNet makes {config['out_channels']} channels, not {LATENT_CHANNELS}")
-    if config["in_channels"] not in (4, 8, 9):
+    if config["in_channels"] not in channels:
         raise LayoutError(
             f"the UNet takes {config['in_channels']} channels; 4, 8 (ip2p) and 9 (inpainting) are supported"
         )
@@ -205,8 +205,8 @@ def check_unet_ends(pieces: Pieces, config: Mapping[str, Any]) -> None:
         raise LayoutError(f"the UNet's time embedding has width {wide}, not four times its first level's")
 
 
-def vae_config(pieces: Pieces, hints: Hints) -> dict[str, Any]:
-    """Arguments of diffusers' AutoencoderKL."""
+def vae_config(pieces: Pieces, hints: Hints, halvings: int = 3) -> dict[str, Any]:
+    """Arguments of diffusers' AutoencoderKL of `halvings` from pixels to latent cells."""
     levels = count(pieces, "encoder.down_blocks.{}.resnets.0.conv1.weight")
     if levels == 0:
         raise LayoutError("the VAE has no encoder")
@@ -215,8 +215,8 @@ def vae_config(pieces: Pieces, hints: Hints) -> dict[str, Any]:
     layers |= {count(pieces, f"decoder.up_blocks.{level}.resnets.{{}}.conv1.weight") - 1 for level in range(levels)}
     if len(layers) != 1:
         raise LayoutError("the VAE's levels differ in their number of layers")
-    if levels != 4:
-        raise LayoutError(f"the VAE has {levels} levels; 4 (eight pixels a latent cell) are supported")
+    if levels != halvings + 1:
+        raise LayoutError(f"the VAE has {levels} levels, not {halvings + 1} ({2**halvings} pixels a latent cell)")
     latent = shape(pieces, "decoder.conv_in.weight")[1]
     if latent != LATENT_CHANNELS:
         raise LayoutError(f"the VAE's latents have {latent} channels, not {LATENT_CHANNELS}")

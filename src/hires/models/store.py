@@ -33,11 +33,14 @@ from hires.models.hypernetwork import Networks, load_hypernetwork
 from hires.models.inspection import ModelInfo, inspect
 from hires.models.lora import LoraFile, open_lora
 from hires.models.precision import WeightsPolicy
+from hires.models.residence import bring_back, movable_bytes, move_away
 from hires.models.upscale import UpscaleModel, load_upscaler
+from hires.models.upscale_drawing import DrawingUpscaler, LdsrModel, SdX4Model, load_drawing
+from hires.models.upscale_reach import HaloCache
 from hires.models.weights import WEIGHT_SUFFIXES
 
-AnyModel = Checkpoint | VaeModel | DiffusionModel | TextStack | UpscaleModel | ControlNet
-Loaded = TypeVar("Loaded", Checkpoint, VaeModel, DiffusionModel, TextStack, UpscaleModel, ControlNet)
+AnyModel = Checkpoint | VaeModel | DiffusionModel | TextStack | UpscaleModel | DrawingUpscaler | ControlNet
+Loaded = TypeVar("Loaded", Checkpoint, VaeModel, DiffusionModel, TextStack, UpscaleModel, DrawingUpscaler, ControlNet)
 
 # Kind (ComfyUI's folder type) -> folder names below a models folder: ComfyUI's, then A1111's.
 FOLDERS: Mapping[str, tuple[str, ...]] = {
@@ -45,7 +48,7 @@ FOLDERS: Mapping[str, tuple[str, ...]] = {
     "loras": ("loras", "Lora", "LyCORIS"),
     "vae": ("vae", "VAE"),
     "embeddings": ("embeddings",),
-    "upscale_models": ("upscale_models", "ESRGAN", "RealESRGAN", "SwinIR", "DAT", "HAT", "ScuNET"),
+    "upscale_models": ("upscale_models", "ESRGAN", "RealESRGAN", "SwinIR", "DAT", "HAT", "ScuNET", "LDSR"),
     "controlnet": ("controlnet", "t2i_adapter", "ControlNet"),
     "text_encoders": ("text_encoders", "clip"),
     "diffusion_models": ("diffusion_models", "unet"),
@@ -92,6 +95,7 @@ class ModelStore:
         self.folders = tuple(Path(folder) for folder in folders)
         self.placement = Placement(torch.device(device), compute_dtype, vae_dtype, weights)
         self.hashes = HashCache(cache_dir)
+        self.halos = HaloCache(cache_dir)
         self._loaded_bytes = loaded_bytes
         self._kept: OrderedDict[str, tuple[AnyModel, int]] = OrderedDict()
         self._loras: OrderedDict[str, LoraFile] = OrderedDict()
@@ -235,6 +239,12 @@ class ModelStore:
         identity = self._identity(path)
         return self._keep(f"upscaler {identity}", lambda: load_upscaler(path, self.placement, identity=identity))
 
+    def drawing_upscaler(self, name: str) -> DrawingUpscaler:
+        """LDSR or the SD x4 upscaler."""
+        path = self.find("upscale_models", name)
+        identity = self._identity(path)
+        return self._keep(f"drawing {identity}", lambda: load_drawing(path, self.placement, identity=identity))
+
     def controlnet(self, name: str) -> ControlNet:
         """A ControlNet, Control-LoRA or T2I-Adapter."""
         path = self.find("controlnet", name)
@@ -257,6 +267,50 @@ class ModelStore:
         """A key for a hypernetwork's content, and its networks."""
         path = self.find("hypernetworks", name)
         return self._identity(path), load_hypernetwork(path)
+
+    def held_bytes(self) -> int:
+        """Memory that the weights of all kept models take, once they have been read."""
+        with self._lock:
+            return sum(size for _, size in self._kept.values())
+
+    def move_away(self, working: Sequence[torch.nn.Module]) -> int:
+        """Free the device's memory of all weights but those of the working networks; the bytes that may be free now."""
+        freed = 0
+        for module in self._others(working):
+            freed += movable_bytes(module, self.placement.device)
+            move_away(module, self.placement.device)
+        return freed
+
+    def movable_bytes(self, working: Sequence[torch.nn.Module]) -> int:
+        """What `move_away` could free once all weights have been read."""
+        return sum(movable_bytes(module, self.placement.device) for module in self._others(working))
+
+    def bring_back(self, working: Sequence[torch.nn.Module]) -> None:
+        """Have the weights of these networks on the device again."""
+        for module in working:
+            bring_back(module, self.placement.device)
+
+    def _others(self, working: Sequence[torch.nn.Module]) -> list[torch.nn.Module]:
+        with self._lock:
+            modules = [module for loaded, _ in self._kept.values() for module in networks_of(loaded)]
+        return [module for module in modules if all(module is not own for own in working)]
+
+    def hold_in_half(self) -> bool:
+        """Load models anew, their weights in half precision. False where that would change nothing."""
+        with self._lock:
+            unets = [module for loaded, _ in self._kept.values() for module in unets_of(loaded)]
+            wide = any(p.dtype == torch.float32 and p.ndim > 1 for module in unets for p in module.parameters())
+            if self.placement.weights != "auto" or not wide:
+                return False
+            self.placement = replace(self.placement, weights="float16")
+            self._kept.clear()
+            return True
+
+    def hold_as_stored(self) -> None:
+        """Undo `hold_in_half`."""
+        with self._lock:
+            self.placement = replace(self.placement, weights="auto")
+            self._kept.clear()
 
     def forget(self) -> None:
         """Let go of all kept models."""
@@ -356,17 +410,28 @@ def close_names(name: str, names: Sequence[str]) -> list[str]:
 
 def held_bytes(loaded: AnyModel) -> int:
     """Memory that a loaded model's weights take."""
+    return sum(p.numel() * p.element_size() for module in networks_of(loaded) for p in module.parameters())
+
+
+def networks_of(loaded: AnyModel) -> list[torch.nn.Module]:
+    """The networks of a loaded model."""
     if isinstance(loaded, Checkpoint):
-        return loaded.held_bytes
-    modules: list[torch.nn.Module]
+        parts = (loaded.model, loaded.vae, loaded.clip)
+        return [module for part in parts if part is not None for module in networks_of(part)]
     if isinstance(loaded, VaeModel):
-        modules = [loaded.vae]
-    elif isinstance(loaded, DiffusionModel):
-        modules = [loaded.unet]
-    elif isinstance(loaded, UpscaleModel):
-        modules = [loaded.network.model]
-    elif isinstance(loaded, ControlNet):
-        modules = [] if loaded.module is None else [loaded.module]
-    else:
-        modules = [clip.module for clip in loaded.clips]
-    return sum(p.numel() * p.element_size() for module in modules for p in module.parameters())
+        return [loaded.vae]
+    if isinstance(loaded, DiffusionModel):
+        return [loaded.unet]
+    if isinstance(loaded, UpscaleModel):
+        return [loaded.network.model]
+    if isinstance(loaded, LdsrModel | SdX4Model):
+        return loaded.modules
+    if isinstance(loaded, ControlNet):
+        return [] if loaded.module is None else [loaded.module]
+    return [clip.module for clip in loaded.clips]
+
+
+def unets_of(loaded: AnyModel) -> list[torch.nn.Module]:
+    """The diffusion networks of a loaded model."""
+    model = loaded.model if isinstance(loaded, Checkpoint) else loaded
+    return [model.unet] if isinstance(model, DiffusionModel) else []

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hires.models.checkpoint import CPU, Placement, file_identity, part_identity
 from hires.models.kinds import recognise
+from hires.models.upscale_drawing import drawing_kind
 from hires.models.weights import open_weights
 
 
@@ -51,6 +52,8 @@ def load_upscaler(path: Path, placement: Placement = CPU, *, identity: str | Non
     digits for 8-bit pictures, so that such a placement computes in float32.
     """
     weights = open_weights(path)
+    if (drawing := drawing_kind(weights.tensors)) is not None:
+        raise weights.error(f"{drawing} draws by diffusion, which is not done here", "Use it with `hires upscale`.")
     state = canonicalize_state_dict({key: weights.read(key) for key in weights.tensors})
     try:
         network = ModelLoader().load_from_state_dict(state)

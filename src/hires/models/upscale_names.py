@@ -55,9 +55,8 @@ def titles(entries: Sequence[Entry]) -> dict[str, Entry]:
             if title not in found and (match := [e for e in entries if same_name(stem(e.path.name), wanted)]):
                 found[title] = match[0]
     for entry in entries:
-        title = drawing_file(entry.path)
-        if title is not None:
-            found.setdefault(title, entry)
+        if (kind := drawing_file(entry.path)) is not None:
+            found.setdefault(kind, entry)
     named = {entry.path for entry in found.values()}
     for entry in entries:
         if entry.path not in named:

@@ -6,14 +6,18 @@ import atexit
 import shutil
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hires.errors import SettingError
 from hires.graph.context import Context
+from hires.graph.kept import KeptWork, Pieces
 from hires.graph.validate import resolve_file
+from hires.imaging.upscalers import PLAIN as PLAIN_UPSCALERS
+from hires.models.budget import Budget
 from hires.models.store import ModelStore
+from hires.models.upscale_names import upscaler_file, upscaler_names
 from hires.sampling.trajectories import TrajectoryCache
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff")
@@ -23,9 +27,11 @@ PLACES = ("input", "output", "temp")
 
 @dataclass
 class Counts:
-    """What a run cost: denoiser calls made, sampling steps computed and steps taken from the cache."""
+    """What a run cost: denoiser calls made, calls of the network over tiles that some of these are made of, sampling
+    steps computed and steps taken from the cache."""
 
     denoiser_calls: int = 0
+    tile_calls: int = 0
     computed_steps: int = 0
     reused_steps: int = 0
 
@@ -55,23 +61,39 @@ class RunContext(Context):
     output_dir: Path
     trajectories: TrajectoryCache
     max_megapixels: float = 200.0
+    budget: Budget | None = None
     counts: Counts = field(default_factory=Counts)
     temp: TempFolder = field(default_factory=TempFolder)
+    given: Mapping[str, Path] = field(default_factory=dict)
+    """Pictures handed to the run by whoever started it: name -> file, anywhere. They stand for the input folder."""
+    kept: KeptWork | None = None
 
     def is_stopped(self) -> bool:
         """Whether the user asked the run to stop; polled before every denoiser call."""
         return self.stop is not None and self.stop.is_set()
 
+    def pieces(self, part: str) -> Pieces | None:
+        """Where this node keeps the finished tiles of a part of its work; None where nothing is kept."""
+        return None if self.kept is None else Pieces(self.kept, f"{self.node_key} {part}")
+
     def files(self, kind: str) -> Sequence[str]:
+        if kind == "input" and self.given:
+            return list(self.given)
         if kind == "input":
             return folder_files(self.input_dir, PICTURES)
         if kind == "input latents":
             return folder_files(self.input_dir, (".latent",))
         if kind == "output":
             return [f"{name} [output]" for name in folder_files(self.output_dir, PICTURES)]
+        if kind == "upscalers":
+            return upscaler_names(self.store)
         return self.store.names(kind)
 
     def file_identity(self, kind: str, name: str) -> str:
+        if kind == "upscalers":
+            if name in PLAIN_UPSCALERS:
+                return name
+            kind, name = "upscale_models", upscaler_file(self.store, name)
         own = kind.startswith("input") or kind == "output"
         path = self.input_path(name) if own else self.store.find(kind, name)
         status = path.stat()
@@ -83,6 +105,8 @@ class RunContext(Context):
         A file that is not there is looked for under another spelling, as models are. SettingError when the name leads
         out of the folder.
         """
+        if name in self.given:
+            return self.given[name]
         bare, place = split_place(name)
         root = {"input": self.input_dir, "output": self.output_dir}.get(place) or self.temp.path
         root = root.resolve()

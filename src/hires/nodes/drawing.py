@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -19,14 +19,18 @@ from hires.errors import HiresError, ModelFileError
 from hires.imaging.batches import repeat_to
 from hires.models.handles import DiffusionModel
 from hires.nodes.context import RunContext
+from hires.nodes.fitting import entries_together
 from hires.nodes.guiding import guidance_rules, noise_levels
+from hires.nodes.joint import joint_tiles
 from hires.nodes.latents import changed
+from hires.nodes.regions import with_region_noise
 from hires.nodes.resolve import resolve_sides
 from hires.nodes.types import ConditioningList, LatentDict
 from hires.sampling import run as runs
 from hires.sampling.guidance import Cond, Guidance, Rule, masked, tensor_key
+from hires.sampling.inversion import Inverted
 from hires.sampling.levels import is_maximum, noised
-from hires.sampling.noise import Source, initial_noise, mask_noise
+from hires.sampling.noise import Anchor, Source, initial_noise, mask_noise
 from hires.sampling.rules import DifferentialMask
 from hires.sampling.samplers import SAMPLERS
 from hires.sampling.schedules import run_sigmas, window
@@ -39,7 +43,8 @@ class Guided:
 
     `combine` makes a rule that takes the place of classifier-free guidance, from the resolved sides: "positive",
     "negative" and those of `further`. `rng_source` is where the steps' noise comes from. split(conds, sigmas, size) may
-    put others in the place of each side's entries: tiles, for a latent of `size` (height, width).
+    put others in the place of each side's entries: tiles, for a latent of `size` (height, width). `first_step` is where
+    in the schedule the first noise level stands. With an `anchor` all noise is a part of that of a larger canvas.
     """
 
     model: DiffusionModel
@@ -52,11 +57,16 @@ class Guided:
     combine: Callable[[Mapping[str, Sequence[Cond]]], Rule] | None = None
     rng_source: Source = "CPU"
     split: Callable[[Sequence[Cond], Tensor, tuple[int, int]], list[Cond]] | None = None
+    first_step: int = 0
+    anchor: Anchor | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Run(Guided):
     """What a sampling node was asked for. `start` and `end` are a window of the schedule's steps.
+
+    In the A1111 dialect a denoise below 1 makes all steps over a part of a longer schedule, or, without `fixed_steps`,
+    as its img2img does, that part of the steps.
 
     noise(latent, seed) gives the initial noise; None: ComfyUI's.
     """
@@ -69,6 +79,7 @@ class Run(Guided):
     end: int = 10_000
     add_noise: bool = True
     leftover: bool = False
+    fixed_steps: bool = True
     noise: Callable[[LatentDict, int], Tensor] | None = None
 
 
@@ -82,13 +93,18 @@ def draw_comfyui(run: Run, context: RunContext) -> LatentDict:
         sigmas = window(sigmas, run.start, run.end, run.leftover)
     if sigmas is None or len(sigmas) == 0:
         return run.latent
-    noise = (run.noise or latent_noise)(run.latent, run.seed) if run.add_noise else None
+    noise = (run.noise or partial(latent_noise, anchor=run.anchor))(run.latent, run.seed) if run.add_noise else None
+    run = replace(run, first_step=run.start)
     return draw_sigmas(run, run.sampler, {}, sigmas, noise, context)[0]
 
 
-def latent_noise(latent: LatentDict, seed: int) -> Tensor:
+def latent_noise(latent: LatentDict, seed: int, anchor: Anchor | None = None) -> Tensor:
     """ComfyUI's noise for a latent, of its shape."""
-    return initial_noise(seed, latent["samples"].shape, latent.get("batch_index"))
+    shape, index = latent["samples"].shape, latent.get("batch_index")
+    if anchor is None:
+        return initial_noise(seed, shape, index)
+    key = ("initial", seed, len(shape), shape[0], None if index is None else tuple(index))
+    return anchor.cut(anchor.once(key, lambda: initial_noise(seed, anchor.whole(shape), index)), shape)
 
 
 def draw_sigmas(
@@ -106,10 +122,11 @@ def draw_sigmas(
     check_model(run)
     if len(sigmas) == 0:
         return run.latent, run.latent
-    if noise is None:
-        noise = torch.zeros_like(run.latent["samples"])
+    noise = torch.zeros_like(run.latent["samples"]) if noise is None else run_noise(run, noise)
     levels = noise_levels(run.model)
-    plan = runs.make_plan(sampler, sigmas, run.seed, options, levels=levels, rng_source=run.rng_source)
+    plan = runs.make_plan(
+        sampler, sigmas, run.seed, options, levels=levels, rng_source=run.rng_source, anchor=run.anchor
+    )
     if plan.steps == 0:  # a single level: the latent with its noise
         x = noised(scaled_latent(run), noise, sigmas[0], pure=is_maximum(levels, float(sigmas[0])))
         result = changed(run.latent, x / run.model.latent_scale)
@@ -119,6 +136,13 @@ def draw_sigmas(
     state = sample_plan(run, plan, state, noise, context, seen=seen if estimate else None)
     result = changed(run.latent, runs.latent(plan, state) / run.model.latent_scale)
     return result, changed(run.latent, seen[-1] / run.model.latent_scale) if seen else result
+
+
+def run_noise(run: Guided, noise: Tensor) -> Tensor:
+    """The initial noise, with that of regions with a seed, and mixed with noise that was found for the latent."""
+    noise = with_region_noise(noise, run.positive)
+    inverted: Inverted | None = run.latent.get("inverted")
+    return noise if inverted is None else inverted.mixed(noise)
 
 
 def check_model(run: Guided) -> None:
@@ -151,6 +175,7 @@ def sample_plan(
     the node makes, for its progress. `seen` is given the estimate of the clean latent that the last step went by.
     """
     sampler = SAMPLERS[plan.sampler]
+    said = _Said(context, part, (until or plan.steps) - state.step, state.step)
     mask = noise_mask(run, state.x.shape)
     shown = None if mask is None else (scaled_latent(run), mask)
     entries = {"positive": run.positive, **run.further, "negative": run.negative}
@@ -169,32 +194,26 @@ def sample_plan(
         calls_a_step=sampler.calls,
         fractional_timesteps=plan.dialect == "webui",
         rules=guidance_rules(run.model, plan.levels, state.x.shape, combine),
+        tiles=joint_tiles(run.model, plan.sigmas, run.seed, run.first_step),
+        on_call=said.on_call,
+        together=entries_together(run.model, state.x.shape, context),
     )
     denoise, key = _with_mask(run, plan, guidance, mask, noise)
     counted = partial(_count, context, denoise)
-    total = (until or plan.steps) - state.step
     begun, first = state, state.step
-    computed = 0
-    last: Tensor | None = None
 
-    def on_step(report: runs.StepReport) -> None:
-        nonlocal computed, last
-        computed += 1
-        last = report.denoised
-        value, steps = report.step - first, total
-        if report.steps is None:
-            value, steps = round(report.progress * 1000), 1000
-        context.progress(part[0] * steps + value, part[1] * steps, report.denoised)
-
-    take = partial(runs.sample, plan, guidance_key=key, on_step=on_step, interrupted=context.is_stopped)
+    take = partial(
+        runs.sample, plan, guidance_key=key, on_step=said.on_step, interrupted=context.is_stopped, clock=guidance.clock
+    )
     with torch.inference_mode():
         state = take(begun, counted, cache=context.trajectories, until=until)
-        if seen is not None and last is None:  # every step was known, and with them no estimate is kept
+        if seen is not None and said.last is None:  # every step was known, and with them no estimate is kept
             steps = sampler.steps(plan)
             before = begun if steps is None else take(begun, counted, cache=context.trajectories, until=steps - 1)
             take(before, counted, cache=None)
-    if seen is not None and last is not None:
-        seen.append(last)
+    if seen is not None and said.last is not None:
+        seen.append(said.last)
+    computed = said.computed
     context.counts.computed_steps += computed
     reused = state.step - first - computed
     context.counts.reused_steps += reused
@@ -206,6 +225,39 @@ def sample_plan(
             "Its weights may be broken, or overflow in half precision: try --weights float32.",
         )
     return state
+
+
+@dataclass
+class _Said:
+    """What a run tells of its progress: in steps, or in calls of the network where a step is made of tiles."""
+
+    context: RunContext
+    part: tuple[int, int]
+    steps: int
+    first: int
+    computed: int = 0
+    step: int = 0
+    calls: int = 1
+    last: Tensor | None = None
+
+    def on_call(self, done: int, calls: int) -> None:
+        """Before a call of the network over tiles; a second denoiser call of a step does not count backwards."""
+        self.context.counts.tile_calls += 1
+        self.calls = calls
+        self._say(self.step * calls + done, self.steps * calls, None)
+
+    def on_step(self, report: runs.StepReport) -> None:
+        self.computed += 1
+        self.last = report.denoised
+        self.step = report.step - self.first
+        if report.steps is None:
+            self._say(round(report.progress * 1000), 1000, report.denoised)
+        else:
+            self._say(self.step * self.calls, self.steps * self.calls, report.denoised)
+
+    def _say(self, value: int, total: int, preview: Tensor | None) -> None:
+        index, count = self.part
+        self.context.progress(index * total + value, count * total, preview)
 
 
 def _count(context: RunContext, denoise: runs.Denoiser, x: Tensor, sigma: Tensor, call: int) -> Prediction:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hires.models.handles import DiffusionModel
 from hires.nodes.context import RunContext
-from hires.nodes.drawing import Run, check_model, sample_plan, scaled_latent
+from hires.nodes.drawing import Run, check_model, run_noise, sample_plan, scaled_latent
 from hires.nodes.guiding import noise_levels
 from hires.nodes.latents import changed
 from hires.nodes.types import ConditioningList, LatentDict
@@ -88,7 +88,7 @@ def draw_webui(run: Run, noise: WebuiNoise, options: WebuiOptions, context: RunC
             negative=_conditioning_item(run.negative, index),
             seed=seed,
         )
-        plan = _plan(one, noise, options)
+        plan = replace(_plan(one, noise, options), anchor=run.anchor)
         initial = _noise(one, noise, row)
         if handed is not None and _goes_on(handed, index, plan, run):
             (plan, state), start = handed.runs[index], handed.start
@@ -98,7 +98,7 @@ def draw_webui(run: Run, noise: WebuiNoise, options: WebuiOptions, context: RunC
         else:
             state = runs.start(plan, scaled_latent(one), initial)
         until = run.end - start if stops else None
-        one = replace(one, model=_distilled(run))
+        one = replace(one, model=_distilled(run), first_step=start)
         state = sample_plan(one, plan, state, initial, context, until, (index, len(rows)))
         drawn.append(_latent(plan, state) / run.model.latent_scale)
         done.append((plan, state))
@@ -128,6 +128,9 @@ def _item(latent: LatentDict, index: int) -> LatentDict:
     mask = latent.get("noise_mask")
     if mask is not None:
         item["noise_mask"] = mask[index : index + 1] if len(mask) > index else mask[-1:]
+    inverted = latent.get("inverted")
+    if inverted is not None:
+        item["inverted"] = inverted.item(index)
     return item
 
 
@@ -145,14 +148,21 @@ def _noise(run: Run, noise: WebuiNoise, row: int) -> Tensor:
     samples = run.latent["samples"]
     if not run.add_noise:
         return torch.zeros_like(samples)
-    return image_noise(
-        [run.seed],
-        samples.shape[1:],
-        cast(Source, noise.source),
-        subseeds=[noise.variation_seed + row],
-        subseed_strength=noise.variation_strength,
-        resize_from=noise.resize_from if min(noise.resize_from) > 0 else None,
-    )
+    anchor = run.anchor
+    shape = samples.shape[1:] if anchor is None else anchor.whole(samples.shape[1:])
+
+    def draw() -> Tensor:
+        return image_noise(
+            [run.seed],
+            shape,
+            cast(Source, noise.source),
+            subseeds=[noise.variation_seed + row],
+            subseed_strength=noise.variation_strength,
+            resize_from=noise.resize_from if min(noise.resize_from) > 0 else None,
+        )
+
+    drawn = draw() if anchor is None else anchor.cut(anchor.once(("initial", run.seed, row), draw), samples.shape)
+    return run_noise(run, drawn)
 
 
 def _plan(run: Run, noise: WebuiNoise, options: WebuiOptions) -> Plan:
@@ -170,7 +180,7 @@ def _plan(run: Run, noise: WebuiNoise, options: WebuiOptions) -> Plan:
             levels,
             [run.seed],
             denoising=None if run.denoise >= 1.0 else run.denoise,
-            fixed_steps=True,
+            fixed_steps=run.fixed_steps,
             schedule_options=schedule_options,
             options=options.given(),
             rng_source=source,

@@ -30,9 +30,11 @@ Items = Annotated[int, Int(1, 64)]
 
 
 def changed(latent: LatentDict, samples: Tensor) -> LatentDict:
-    """The latent with other samples; mask and noise rows are kept, the state of a stopped run is not."""
+    """The latent with other samples; mask and noise rows are kept, the state of a stopped run and noise that was found
+    for the samples are not."""
     result = cast(LatentDict, {**latent, "samples": samples})
     result.pop("sampler_state", None)
+    result.pop("inverted", None)
     return result
 
 

@@ -15,6 +15,7 @@ from hires.errors import ModelFileError
 from hires.imaging.batches import repeat_to, spread_to
 from hires.imaging.resample import resample
 from hires.models.handles import DiffusionModel
+from hires.nodes.regions import placed
 from hires.nodes.steering import Steerings, spread_to_negative
 from hires.nodes.types import ConditioningList
 from hires.sampling.guidance import ALWAYS, Cond
@@ -55,7 +56,11 @@ def resolve_sides(
     """`resolve` for any number of sides, of which "positive" and "negative" are two; all others count as negative."""
     steerings = Steerings(model, levels)
     sides = {
-        name: [_cond(model, levels, tensor, options, shape, name, shown, steerings) for tensor, options in side]
+        name: [
+            cond
+            for tensor, options in side
+            if (cond := placed(_cond(model, levels, tensor, options, shape, name, shown, steerings), options, shape))
+        ]
         for name, side in entries.items()
     }
     for name, conds in sides.items():

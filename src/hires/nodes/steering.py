@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from hires.imaging.batches import repeat_to
@@ -15,6 +16,7 @@ from hires.models.controlnet import HINT_SHRINKS, ControlNet, hint_side
 from hires.models.handles import DiffusionModel
 from hires.models.walk import Residuals
 from hires.sampling.guidance import Cond, Seen, tensor_key
+from hires.sampling.jobs import Place, cut
 from hires.sampling.levels import NoiseLevels
 
 
@@ -41,6 +43,8 @@ class Steering:
     sigma_end: float
     previous: Steering | None
     key: bytes
+    on_cpu: bool = False
+    held: dict[tuple[int, int], Tensor] = field(default_factory=dict)
 
     def residuals(self, seen: Seen) -> Residuals | None:
         """The sum over the chain; None where none acts."""
@@ -52,18 +56,29 @@ class Steering:
         return own if before is None else before + own
 
     def _hint(self, seen: Seen) -> Tensor:
-        """The picture at the latent's size, cut to what the entry covers, one for each item of the call."""
-        height, width = seen.size
-        pixels = self.image.movedim(-1, 1)[:, :3]
-        whole = resample(pixels, width * HINT_SHRINKS, height * HINT_SHRINKS, "nearest-exact", "center")
-        h, w, y, x = (side * HINT_SHRINKS for side in seen.place)
-        cut = whole[:, :, y : y + h, x : x + w]
-        sides = (hint_side(seen.place[1], self.net.multiple), hint_side(seen.place[0], self.net.multiple))
-        if sides != (w, h):
-            cut = resample(cut, *sides, "nearest-exact", "disabled")
-        if len(cut) == 1:
-            return cut
-        return repeat_to(cut, seen.batch).repeat(len(seen.x) // seen.batch, 1, 1, 1)
+        """The picture at the latent's size, cut to what the entries cover, one for each item of the call."""
+        whole = self._whole(seen.size)
+        cuts = [self._cut(whole, place) for place in seen.places]
+        if len(cuts) == 1 and len(cuts[0]) == 1:
+            return cuts[0]
+        if len(cuts) == 1:
+            return repeat_to(cuts[0], seen.batch).repeat(len(seen.x) // seen.batch, 1, 1, 1)
+        return torch.cat([repeat_to(part, seen.batch) for part in cuts])
+
+    def _whole(self, size: tuple[int, int]) -> Tensor:
+        """The picture at the size of a latent (height, width), resized once; where the network is, or on the CPU."""
+        if size not in self.held:
+            pixels = self.image.movedim(-1, 1)[:, :3]
+            whole = resample(pixels, size[1] * HINT_SHRINKS, size[0] * HINT_SHRINKS, "nearest-exact", "center")
+            self.held.clear()
+            self.held[size] = whole if self.on_cpu else whole.to(self.net.placement.device)
+        return self.held[size]
+
+    def _cut(self, whole: Tensor, place: Place) -> Tensor:
+        h, w, y, x = (side * HINT_SHRINKS for side in place)
+        part = cut(whole, (h, w, y, x))
+        sides = (hint_side(place[1], self.net.multiple), hint_side(place[0], self.net.multiple))
+        return part if sides == (w, h) else resample(part, *sides, "nearest-exact", "disabled")
 
 
 def _scaled(residuals: Residuals, strength: float) -> Residuals:
@@ -100,7 +115,10 @@ class Steerings:
             facts = (net.identity, net.types, link.strength, start, end)
             digest = hashlib.sha256(repr(facts).encode() + tensor_key(link.image))
             digest.update(b"" if previous is None else previous.key)
-            self._made[id(link)] = Steering(net, link.image, link.strength, start, end, previous, digest.digest())
+            self._made[id(link)] = Steering(
+                *(net, link.image, link.strength, start, end, previous, digest.digest()),
+                on_cpu=bool(self._model.options.get("hints_on_cpu")),
+            )
         return self._made[id(link)]
 
 

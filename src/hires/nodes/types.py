@@ -20,13 +20,14 @@ class LatentDict(TypedDict):
     """samples (batch, 4, h, w) in the VAE's raw scale; noise_mask (batch, 1, h, w), any size, 1 = repaint.
 
     batch_index says which row of the noise batch each item uses. sampler_state is what a run that stopped half way
-    hands to the next (A1111 dialect).
+    hands to the next (A1111 dialect). inverted is noise that leads to these samples (see `nodes.inversion`).
     """
 
     samples: Tensor
     noise_mask: NotRequired[Tensor]
     batch_index: NotRequired[list[int]]
     sampler_state: NotRequired[Any]
+    inverted: NotRequired[Any]
 
 
 ConditioningList = list[tuple[Tensor, dict[str, Any]]]

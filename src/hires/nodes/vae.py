@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from hires.errors import ModelFileError
 from hires.graph.declare import node
 from hires.graph.inputs import Bool, Int
 from hires.imaging.batches import repeat_to
@@ -19,28 +18,19 @@ from hires.nodes.conditioning import with_options
 from hires.nodes.context import RunContext
 from hires.nodes.latents import changed
 from hires.nodes.types import Conditioning, ConditioningList, Image, Latent, LatentDict, Mask, Vae
-from hires.tiling.blend import is_out_of_memory, mean_of_tilings
+from hires.nodes.vae_modes import TILE, check_vae, decode_raw, decoded, encode_raw, encoded
+from hires.tiling.blend import mean_of_tilings
 
 Overlap = Annotated[int, Int(0, 4096, 32)]
 Frames = Annotated[int, Int(8, 4096, 4), "For video only."]
 FrameOverlap = Annotated[int, Int(4, 4096, 4), "For video only."]
-FALLBACK_TILE, FALLBACK_OVERLAP = 512, 64
-"""Pixels: the tiles in which a picture is encoded when memory ran out."""
-FALLBACK_LATENT_TILE, FALLBACK_LATENT_OVERLAP = 64, 16
-"""Latent cells: the same for decoding."""
 
 
 @node("VAEDecode", title="VAE Decode", category="latent", outputs=("IMAGE",))
 def vae_decode(*, samples: Latent, vae: Vae, context: RunContext) -> Tensor:
     """Latents to pictures, one at a time, so that a batch gives what each alone gives; in tiles if memory runs out."""
-    _check(vae)
-    latents = samples["samples"]
-    try:
-        return torch.cat([vae.decode(latent[None]) for latent in latents])
-    except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-    return _decode_tiled(vae, latents, FALLBACK_LATENT_TILE, FALLBACK_LATENT_OVERLAP, context)
+    check_vae(vae)
+    return decoded(vae, samples["samples"], "auto", TILE, context)
 
 
 @node("VAEEncode", title="VAE Encode", category="latent", outputs=("LATENT",))
@@ -50,18 +40,8 @@ def vae_encode(*, pixels: Image, vae: Vae, context: RunContext) -> LatentDict:
 
 
 def _encode(vae: VaeModel, pixels: Tensor, context: RunContext) -> Tensor:
-    _check(vae)
-    try:
-        return torch.cat([vae.encode(image[None]) for image in pixels])
-    except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-    return _encode_tiled(vae, pixels, FALLBACK_TILE, FALLBACK_OVERLAP, context)
-
-
-def _check(vae: VaeModel | None) -> None:
-    if vae is None:
-        raise ModelFileError("the checkpoint holds no VAE", "Load one with VAELoader, or use a complete checkpoint.")
+    check_vae(vae)
+    return encoded(vae, pixels, "auto", TILE, context)
 
 
 @node("VAEDecodeTiled", title="VAE Decode (Tiled)", category="_for_testing", outputs=("IMAGE",))
@@ -76,7 +56,7 @@ def vae_decode_tiled(
     context: RunContext,
 ) -> Tensor:
     """Decode in tiles, three ways with seams in different places, and take the mean."""
-    _check(vae)
+    check_vae(vae)
     if tile_size < overlap * 4:
         overlap = tile_size // 4
     return _decode_tiled(vae, samples["samples"], tile_size // LATENT, overlap // LATENT, context)
@@ -84,7 +64,9 @@ def vae_decode_tiled(
 
 def _decode_tiled(vae: VaeModel, latents: Tensor, tile: int, overlap: int, context: RunContext) -> Tensor:
     """tile and overlap in latent cells. The mean is taken of what the network gives, before it is clamped."""
-    return as_image(mean_of_tilings(latents, vae.decode_raw, tile, overlap, LATENT, context.progress))
+    return as_image(
+        mean_of_tilings(latents, lambda part: decode_raw(vae, part, context), tile, overlap, LATENT, context.progress)
+    )
 
 
 @node("VAEEncodeTiled", title="VAE Encode (Tiled)", category="_for_testing", outputs=("LATENT",))
@@ -99,7 +81,7 @@ def vae_encode_tiled(
     context: RunContext,
 ) -> LatentDict:
     """Encode in tiles, three ways with seams in different places, and take the mean."""
-    _check(vae)
+    check_vae(vae)
     if tile_size // 2 <= overlap:  # the narrow tiles would not advance; ComfyUI fails here
         overlap = tile_size // 4
     return {"samples": _encode_tiled(vae, pixels, tile_size, overlap, context)}
@@ -110,7 +92,7 @@ def _encode_tiled(vae: VaeModel, pixels: Tensor, tile: int, overlap: int, contex
     tile, overlap = tile // (2 * LATENT) * (2 * LATENT), overlap // LATENT * LATENT
     planes = crop_to_latent_grid(pixels[..., :3]).movedim(-1, 1)
     return mean_of_tilings(
-        planes, lambda part: vae.encode(part.movedim(1, -1)), tile, overlap, 1 / LATENT, context.progress
+        planes, lambda part: encode_raw(vae, part.movedim(1, -1), context), tile, overlap, 1 / LATENT, context.progress
     )
 
 

@@ -12,6 +12,8 @@ from hires.metadata.infotext import Infotext, read_infotext, write_infotext
 from hires.recipes.facts import ModelFacts
 from hires.recipes.networks import lora_hashes
 from hires.recipes.request import HiresFix, Refiner, Txt2Img
+from hires.recipes.tiled import FIELD as TILED
+from hires.recipes.tiled import SHRINK_FIELD, read_shrink, read_tiled, shrink_fact, tiled_facts
 
 GPU_RNG = "NV"
 """An infotext without RNG was drawn with the device's generator, which NV gives on any machine."""
@@ -19,10 +21,13 @@ GPU_RNG = "NV"
 
 def infotext(request: Txt2Img, facts: Mapping[str, ModelFacts], index: int = 0, final: bool = True) -> str:
     """The paragraph of image `index` (0-based over all batches). With final=False, of its first pass alone."""
-    return write_infotext(request.prompt, request.negative, _fields(request, facts, index, final))
+    return write_infotext(request.prompt, request.negative, infotext_fields(request, facts, index, final))
 
 
-def _fields(request: Txt2Img, facts: Mapping[str, ModelFacts], index: int, final: bool) -> dict[str, Any]:
+def infotext_fields(
+    request: Txt2Img, facts: Mapping[str, ModelFacts], index: int = 0, final: bool = True
+) -> dict[str, Any]:
+    """The fields of the paragraph's last line, in its order."""
     from hires.recipes.samplers import infotext_names, uses_ensd
 
     checkpoint = facts[request.checkpoint or ""]
@@ -40,6 +45,10 @@ def _fields(request: Txt2Img, facts: Mapping[str, ModelFacts], index: int, final
     }
     if request.vae:
         fields |= {"VAE hash": facts[request.vae].hash, "VAE": request.vae}
+    if request.vae_mode != Txt2Img.vae_mode:
+        fields["VAE mode"] = request.vae_mode
+    if request.vae_tile != Txt2Img.vae_tile:
+        fields["VAE tile"] = request.vae_tile
     if varied:
         fields["Variation seed"] = request.variation_seed + index
         fields["Variation seed strength"] = number(request.variation_strength)
@@ -53,6 +62,10 @@ def _fields(request: Txt2Img, facts: Mapping[str, ModelFacts], index: int, final
     if request.ensd and request.eta != 0 and uses_ensd(request.sampler):
         fields["ENSD"] = request.ensd
     fields["RNG"] = request.rng
+    if request.tiled is not None:
+        fields[TILED] = tiled_facts(request.tiled)
+    if request.deep_shrink is not None:
+        fields[SHRINK_FIELD] = shrink_fact(request.deep_shrink)
     if hires is not None:
         fields |= _hires_fields(request, hires, facts)
     hashes = lora_hashes(request, facts)
@@ -144,6 +157,8 @@ def request_from(text: str) -> Txt2Img:
         negative=info.negative,
         checkpoint=_checkpoint(info),
         vae=info.fields.get("VAE"),
+        vae_mode=info.fields.get("VAE mode", Txt2Img.vae_mode),
+        vae_tile=known.read("VAE tile", int, Txt2Img.vae_tile),
         sampler=info.fields.get("Sampler", "Euler"),
         schedule=_schedule(info),
         steps=known.read("Steps", int, 20),
@@ -167,7 +182,14 @@ def request_from(text: str) -> Txt2Img:
         dialect=info.fields.get("Dialect", "webui"),
         original_quirks=not info.fields.get("Version", "").startswith("hires") or "Original quirks" in info.fields,
     )
-    return replace(request, hires=_hires(info, known), refiner=_refiner(info, known))
+    tiled, shrink = info.fields.get(TILED), info.fields.get(SHRINK_FIELD)
+    return replace(
+        request,
+        hires=_hires(info, known),
+        refiner=_refiner(info, known),
+        tiled=None if not tiled else read_tiled(tiled),
+        deep_shrink=None if not shrink else read_shrink(shrink),
+    )
 
 
 class _Reader:

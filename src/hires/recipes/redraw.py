@@ -41,6 +41,7 @@ ENLARGING: dict[str, Any] = {
     "edge": "clip",
     "rule": "exact",
     "tile": 0,
+    "tiling": "exact",
     "steps": 0,
     "seed": 0,
     "prompt": "",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from hires.errors import SettingError
 from hires.imaging.sizes import check_size, floor_to_latent
 from hires.recipes.sizes import hires_size
+from hires.recipes.tiled import DeepShrink, TiledDiffusion, check_shrink, check_tiled, with_region_seeds
 
 REFINER_PASSES = ("first pass", "second pass", "both passes")
 RANDOM_SEEDS = 4294967294
@@ -54,6 +55,9 @@ class Refiner:
 class Txt2Img:
     """Text to image. width and height 0 take the model's own size; seed -1 a random one.
 
+    vae_mode is how pictures are decoded and encoded (auto, untiled, exact, exact-lowram, exact-disk, fast, blend),
+    vae_tile the side of a tile in pixels, where tiles are used.
+
     original_quirks repeats A1111's pictures where hires mends a schedule that stops short of the clean picture
     (DDIM, PLMS, UniPC, KL Optimal); it is set for infotexts that A1111 wrote.
     """
@@ -62,6 +66,8 @@ class Txt2Img:
     negative: str = ""
     checkpoint: str | None = None
     vae: str | None = None
+    vae_mode: str = "auto"
+    vae_tile: int = 512
     sampler: str = "DPM++ 2M"
     schedule: str = "Automatic"
     steps: int = 20
@@ -74,6 +80,8 @@ class Txt2Img:
     clip_skip: int = 1
     hires: HiresFix | None = None
     refiner: Refiner | None = None
+    tiled: TiledDiffusion | None = None
+    deep_shrink: DeepShrink | None = None
     save_first_pass: bool = False
     variation_seed: int = -1
     variation_strength: float = 0.0
@@ -97,7 +105,8 @@ def with_seeds(request: Txt2Img) -> Txt2Img:
     chooser = random.SystemRandom()
     seed = request.seed if request.seed >= 0 else chooser.randrange(RANDOM_SEEDS)
     variation = request.variation_seed if request.variation_seed >= 0 else chooser.randrange(RANDOM_SEEDS)
-    return replace(request, seed=seed, variation_seed=variation)
+    tiled = None if request.tiled is None else with_region_seeds(request.tiled)
+    return replace(request, seed=seed, variation_seed=variation, tiled=tiled)
 
 
 def check_request(request: Txt2Img, max_megapixels: float) -> None:
@@ -109,6 +118,7 @@ def check_request(request: Txt2Img, max_megapixels: float) -> None:
     _range("clip skip", request.clip_skip, 1, 12)
     _range("seed", request.seed, -1, 2**64 - 1)
     _range("variation strength", request.variation_strength, 0, 1)
+    _check_vae_mode(request)
     check_size(request.width, request.height, max_megapixels, "the first pass", request.batch_size)
     if request.rng not in ("CPU", "NV"):
         raise SettingError(f"unknown random source {request.rng!r}", "Use CPU or NV.")
@@ -116,6 +126,10 @@ def check_request(request: Txt2Img, max_megapixels: float) -> None:
         _check_hires(request, request.hires, max_megapixels)
     if request.refiner is not None:
         _check_refiner(request.refiner, request.steps)
+    if request.tiled is not None:
+        check_tiled(request.tiled)
+    if request.deep_shrink is not None:
+        check_shrink(request.deep_shrink)
 
 
 def _check_hires(request: Txt2Img, hires: HiresFix, max_megapixels: float) -> None:
@@ -129,6 +143,14 @@ def _check_hires(request: Txt2Img, hires: HiresFix, max_megapixels: float) -> No
     size = hires_size(request.width, request.height, hires.scale, hires.width, hires.height)
     check_size(size.width, size.height, max_megapixels, "the hires pass", request.batch_size)
     check_size(*size.delivered, max_megapixels, "the hires pass", request.batch_size)
+
+
+def _check_vae_mode(request: Txt2Img) -> None:
+    from hires.nodes.vae_modes import MODES
+
+    if request.vae_mode not in MODES:
+        raise SettingError(f"unknown VAE mode {request.vae_mode!r}", f"Use one of {', '.join(MODES)}.")
+    _range("VAE tile", request.vae_tile, 128, 4096)
 
 
 def _check_refiner(refiner: Refiner, steps: int) -> None:

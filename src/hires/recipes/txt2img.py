@@ -15,13 +15,14 @@ from hires.recipes.networks import lay_over, without_tags
 from hires.recipes.request import HiresFix, Refiner, Txt2Img
 from hires.recipes.samplers import calls_per_step, sampler_inputs, switch_step
 from hires.recipes.sizes import hires_size
+from hires.recipes.tiled import DeepShrink, TiledDiffusion, add_regions, shrink_model, tile_model
 
 Facts = Mapping[str, ModelFacts]
 FIRST_PASS, FINAL = "first pass", "second pass"
 
 
 @dataclass(frozen=True)
-class _Pass:
+class Pass:
     """One sampling pass: what differs between the first and the second."""
 
     checkpoint: str
@@ -33,6 +34,8 @@ class _Pass:
     cfg: float
     calls_before: int
     refiner: Refiner | None
+    tiled: TiledDiffusion | None = None
+    shrink: DeepShrink | None = None
 
 
 def txt2img(request: Txt2Img, facts: Facts, batch: int = 0) -> dict[str, Any]:
@@ -41,7 +44,7 @@ def txt2img(request: Txt2Img, facts: Facts, batch: int = 0) -> dict[str, Any]:
     facts must name every checkpoint and VAE of the request. Image k of the batch has seed + batch * batch_size + k.
     """
     draft = Draft()
-    first = _first_pass(request)
+    first = guided_pass(request)
     latent = draft.add(
         "EmptyLatentImage",
         width=floor_to_latent(request.width),
@@ -49,28 +52,32 @@ def txt2img(request: Txt2Img, facts: Facts, batch: int = 0) -> dict[str, Any]:
         batch_size=request.batch_size,
     ).out()
     index = batch * request.batch_size
-    sampled = _sample(draft, request, first, facts, latent, index, denoise=1.0)
-    vae = _vae(draft, request, first.checkpoint)
+    sampled = sampled_pass(draft, request, first, facts, latent, index, denoise=1.0)
+    vae = vae_of(draft, request, first.checkpoint)
     if request.hires is None:
-        _save(draft, _decode(draft, sampled, vae), "txt2img", infotext(request, facts, index))
+        made = _seams_said(draft, request, first, facts, decoded(draft, sampled, vae, request))
+        saved(draft, made, "txt2img", infotext(request, facts, index))
         return draft.graph()
     if request.save_first_pass:
         text = infotext(request, facts, index, final=False)
-        _save(draft, _decode(draft, sampled, vae), "txt2img-before-highres-fix", text)
+        saved(draft, decoded(draft, sampled, vae, request), "txt2img-before-highres-fix", text)
     second = _second_pass(request, request.hires, first)
     enlarged = _enlarge(draft, request, request.hires, sampled, vae, second)
     if request.hires.denoise > 0:
-        enlarged = _sample(draft, request, second, facts, enlarged, index, denoise=request.hires.denoise)
-    final = _decode(draft, enlarged, _vae(draft, request, second.checkpoint))
-    _save(draft, final, "txt2img", infotext(request, facts, index))
+        enlarged = sampled_pass(draft, request, second, facts, enlarged, index, denoise=request.hires.denoise)
+    final = decoded(draft, enlarged, vae_of(draft, request, second.checkpoint), request)
+    if request.hires.denoise > 0:
+        final = _seams_said(draft, request, second, facts, final)
+    saved(draft, final, "txt2img", infotext(request, facts, index))
     return draft.graph()
 
 
-def _first_pass(request: Txt2Img) -> _Pass:
+def guided_pass(request: Txt2Img) -> Pass:
+    """The first pass of a request, or the only one."""
     refiner = request.refiner
     if refiner is not None and request.hires is not None and refiner.passes == FINAL:
         refiner = None
-    return _Pass(
+    return Pass(
         checkpoint=request.checkpoint or "",
         prompt=request.prompt,
         negative=request.negative,
@@ -80,14 +87,21 @@ def _first_pass(request: Txt2Img) -> _Pass:
         cfg=request.cfg,
         calls_before=0,
         refiner=refiner,
+        tiled=_tiled(request, FINAL),
+        shrink=request.deep_shrink,
     )
 
 
-def _second_pass(request: Txt2Img, hires: HiresFix, first: _Pass) -> _Pass:
+def _tiled(request: Txt2Img, other: str) -> TiledDiffusion | None:
+    """The tiling of a pass; `other` names the pass that it is not."""
+    return None if request.tiled is None or request.tiled.passes == other else request.tiled
+
+
+def _second_pass(request: Txt2Img, hires: HiresFix, first: Pass) -> Pass:
     refiner = request.refiner
     if refiner is not None and refiner.passes == FIRST_PASS:
         refiner = None
-    return _Pass(
+    return Pass(
         checkpoint=hires.checkpoint or first.checkpoint,
         prompt=hires.prompt or request.prompt,
         negative=hires.negative or request.negative,
@@ -97,10 +111,11 @@ def _second_pass(request: Txt2Img, hires: HiresFix, first: _Pass) -> _Pass:
         cfg=request.cfg if hires.cfg is None else hires.cfg,
         calls_before=request.steps * calls_per_step(request.sampler),
         refiner=refiner,
+        tiled=_tiled(request, FIRST_PASS),
     )
 
 
-def _guided(draft: Draft, request: Txt2Img, part: _Pass, checkpoint: str, facts: Facts) -> dict[str, Any]:
+def guided(draft: Draft, request: Txt2Img, part: Pass, checkpoint: str, facts: Facts) -> dict[str, Any]:
     """The inputs model, positive and negative of a sampling node, with the prompt's LoRAs and the clip skip."""
     loader = draft.add("CheckpointLoaderSimple", ckpt_name=checkpoint)
     model, clip = lay_over(draft, loader.out(0), loader.out(1), part.prompt, facts[checkpoint].family, facts)
@@ -113,17 +128,41 @@ def _guided(draft: Draft, request: Txt2Img, part: _Pass, checkpoint: str, facts:
             shared["schedule_calls_before"] = part.calls_before
         if request.emphasis != "Original":
             shared["emphasis"] = request.emphasis
-    # ComfyUI's node knows no tags; the A1111 dialect takes them out by itself
-    text = part.prompt if request.dialect == "webui" else without_tags(part.prompt)
-    positive = draft.add("CLIPTextEncode", title="Prompt", text=text, **shared).out()
-    if request.dialect == "webui":
-        shared |= {"negative": True, "zero_if_empty": not part.negative}
-    negative = draft.add("CLIPTextEncode", title="Negative prompt", text=part.negative, **shared).out()
-    return {"model": model, "positive": positive, "negative": negative}
+
+    def encode(own: str, is_negative: bool) -> Link:
+        """The main prompt of a side, and behind it a region's own."""
+        text = ", ".join(words for words in (part.negative if is_negative else part.prompt, own) if words)
+        more: dict[str, Any] = {}
+        if request.dialect != "webui" and not is_negative:
+            text = without_tags(text)  # ComfyUI's node knows no tags; the A1111 dialect takes them out by itself
+        if request.dialect == "webui" and is_negative:
+            more = {"negative": True, "zero_if_empty": not text}
+        title = "Negative prompt" if is_negative else "Prompt"
+        return draft.add("CLIPTextEncode", title=title, text=text, **shared, **more).out()
+
+    positive, negative = encode("", False), encode("", True)
+    if part.tiled is not None:
+        positive, negative = add_regions(draft, positive, negative, part.tiled, encode)
+    return {"model": _patched(draft, model, part), "positive": positive, "negative": negative}
 
 
-def _sample(
-    draft: Draft, request: Txt2Img, part: _Pass, facts: Facts, latent: Link, index: int, denoise: float
+def _patched(draft: Draft, model: Link, part: Pass) -> Link:
+    """The model with Deep Shrink and tiles where a pass asks for them."""
+    if part.shrink is not None:
+        model = shrink_model(draft, model, part.shrink)
+    return model if part.tiled is None else tile_model(draft, model, part.tiled)
+
+
+def _seams_said(draft: Draft, request: Txt2Img, part: Pass, facts: Facts, image: Link) -> Link:
+    """The picture of a pass, with a word of how much its tiles show."""
+    if part.tiled is None:
+        return image
+    model = guided(draft, request, part, part.checkpoint, facts)["model"]
+    return draft.add("HiresSeamIndex", image=image, model=model).out()
+
+
+def sampled_pass(
+    draft: Draft, request: Txt2Img, part: Pass, facts: Facts, latent: Link, index: int, denoise: float
 ) -> Link:
     """One pass: a KSampler, or two KSamplerAdvanced where a refiner takes over."""
     shared = {"cfg": part.cfg, **sampler_inputs(request, part.sampler, part.schedule, index)}
@@ -154,7 +193,7 @@ def _sample(
 def _ksampler(
     draft: Draft,
     request: Txt2Img,
-    part: _Pass,
+    part: Pass,
     facts: Facts,
     shared: dict[str, Any],
     latent: Link,
@@ -164,7 +203,7 @@ def _ksampler(
     return draft.add(
         "KSampler",
         title=title,
-        **_guided(draft, request, part, part.checkpoint, facts),
+        **guided(draft, request, part, part.checkpoint, facts),
         latent_image=latent,
         steps=part.steps,
         denoise=denoise,
@@ -173,10 +212,10 @@ def _ksampler(
 
 
 def _stage(
-    draft: Draft, request: Txt2Img, part: _Pass, facts: Facts, checkpoint: str, shared: dict[str, Any], steps: int
+    draft: Draft, request: Txt2Img, part: Pass, facts: Facts, checkpoint: str, shared: dict[str, Any], steps: int
 ) -> dict[str, Any]:
     inputs = {key: value for key, value in shared.items() if key != "seed"} | {"noise_seed": shared["seed"]}
-    return inputs | _guided(draft, request, part, checkpoint, facts) | {"steps": steps}
+    return inputs | guided(draft, request, part, checkpoint, facts) | {"steps": steps}
 
 
 def _window(start: int, end: int | None, add_noise: bool) -> dict[str, Any]:
@@ -188,7 +227,7 @@ def _window(start: int, end: int | None, add_noise: bool) -> dict[str, Any]:
     }
 
 
-def _enlarge(draft: Draft, request: Txt2Img, hires: HiresFix, latent: Link, vae: Link, second: _Pass) -> Link:
+def _enlarge(draft: Draft, request: Txt2Img, hires: HiresFix, latent: Link, vae: Link, second: Pass) -> Link:
     """From the first pass to the latent that the second starts from: resized, then cropped in latent cells."""
     size = hires_size(request.width, request.height, hires.scale, hires.width, hires.height)
     width, height = floor_to_latent(size.width), floor_to_latent(size.height)
@@ -199,8 +238,8 @@ def _enlarge(draft: Draft, request: Txt2Img, hires: HiresFix, latent: Link, vae:
             "LatentUpscale", samples=latent, upscale_method=method, width=width, height=height, crop="disabled"
         ).out()
     else:
-        image = _enlarge_image(draft, hires.upscaler, _decode(draft, latent, vae), width, height)
-        enlarged = draft.add("VAEEncode", pixels=image, vae=_vae(draft, request, second.checkpoint)).out()
+        image = enlarged_image(draft, hires.upscaler, decoded(draft, latent, vae, request), width, height)
+        enlarged = encoded(draft, image, vae_of(draft, request, second.checkpoint), request)
     if size.crop_x_latent or size.crop_y_latent:
         crop_width, crop_height = size.delivered
         enlarged = draft.add(
@@ -214,7 +253,8 @@ def _enlarge(draft: Draft, request: Txt2Img, hires: HiresFix, latent: Link, vae:
     return enlarged
 
 
-def _enlarge_image(draft: Draft, upscaler: str, image: Link, width: int, height: int) -> Link:
+def enlarged_image(draft: Draft, upscaler: str, image: Link, width: int, height: int) -> Link:
+    """A picture at another size: by a network and then Lanczos, or by one of the plain methods alone."""
     method = "nearest-exact" if same_name(upscaler, "Nearest") else "lanczos"
     if not any(same_name(upscaler, name) for name in PLAIN):
         model = draft.add("UpscaleModelLoader", model_name=upscaler).out()
@@ -224,15 +264,32 @@ def _enlarge_image(draft: Draft, upscaler: str, image: Link, width: int, height:
     ).out()
 
 
-def _vae(draft: Draft, request: Txt2Img, checkpoint: str) -> Link:
+def vae_of(draft: Draft, request: Txt2Img, checkpoint: str) -> Link:
+    """The request's VAE, or the checkpoint's own."""
     if request.vae:
         return draft.add("VAELoader", vae_name=request.vae).out()
     return draft.add("CheckpointLoaderSimple", ckpt_name=checkpoint).out(2)
 
 
-def _decode(draft: Draft, latent: Link, vae: Link) -> Link:
-    return draft.add("VAEDecode", samples=latent, vae=vae).out()
+def decoded(draft: Draft, latent: Link, vae: Link, request: Txt2Img) -> Link:
+    """The picture of a latent, in the request's VAE mode."""
+    how = _vae_mode(request)
+    return draft.add("HiresVAEDecode" if how else "VAEDecode", samples=latent, vae=vae, **how).out()
 
 
-def _save(draft: Draft, images: Link, prefix: str, text: str) -> None:
+def encoded(draft: Draft, image: Link, vae: Link, request: Txt2Img) -> Link:
+    """The latent of a picture, in the request's VAE mode."""
+    how = _vae_mode(request)
+    return draft.add("HiresVAEEncode" if how else "VAEEncode", pixels=image, vae=vae, **how).out()
+
+
+def _vae_mode(request: Txt2Img) -> dict[str, Any]:
+    """Nothing where it is as usual: the nodes that every editor knows do that too."""
+    if (request.vae_mode, request.vae_tile) == (Txt2Img.vae_mode, Txt2Img.vae_tile):
+        return {}
+    return {"mode": request.vae_mode, "tile_size": request.vae_tile}
+
+
+def saved(draft: Draft, images: Link, prefix: str, text: str) -> None:
+    """Pictures written with their infotext."""
     draft.add("SaveImage", images=images, filename_prefix=prefix, parameters=text)

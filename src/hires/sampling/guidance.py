@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from hires.errors import is_out_of_memory
 from hires.sampling.jobs import Clock, Job, Place, Sums, Tiles, concat_crop, groups_of, jobs_of, repeated
 from hires.sampling.levels import NoiseLevels, denoised
 from hires.sampling.state import Prediction
@@ -132,7 +133,8 @@ class Guidance:
     `fractional_timesteps` interpolates sigma -> timestep as A1111 does; ComfyUI takes the nearest.
     With `tiles` every entry is evaluated on crops that are joined again, at every call; the loop of a run tells the
     `clock` its steps, and on_call(done, all) hears of each call of the network over tiles before it is made.
-    `together` bounds the entries of one call, where memory is short; 0 does not.
+    `together` bounds the entries of one call, where memory is short; 0 does not. Where memory runs out all the same, a
+    call is made in parts, and those after it too.
     """
 
     network: NoisePredictor
@@ -228,9 +230,24 @@ class Guidance:
         for number, group in enumerate(groups):
             if self.on_call is not None and any(job.tiled for job in group):
                 self.on_call(number, len(groups))
-            for job, estimate in zip(group, self._call(group, sigma), strict=True):
+            for job, estimate in zip(group, self._call_in_parts(group, sigma), strict=True):
                 sums[job.side].add(job, estimate)
         return [total.result() for total in sums]
+
+    def _call_in_parts(self, group: list[Job], sigma: Tensor) -> list[Tensor]:
+        """One call, or two of half the jobs each where that is more than the device's memory holds."""
+        if len(group) > self.clock.together > 0:
+            half = self.clock.together
+        else:
+            try:
+                return self._call(group, sigma)
+            except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+                if len(group) == 1 or not is_out_of_memory(error):
+                    raise
+            half = self.clock.together = -(-len(group) // 2)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        return [*self._call_in_parts(group[:half], sigma), *self._call_in_parts(group[half:], sigma)]
 
     def _call(self, group: list[Job], sigma: Tensor) -> list[Tensor]:
         batch = group[0].x.shape[0]

@@ -22,9 +22,13 @@ MOST_REPEATS = 4
 
 @dataclass
 class Clock:
-    """The step that a run is in. A tiling that moves from step to step reads it; the loop sets it."""
+    """The step that a run is in. A tiling that moves from step to step reads it; the loop sets it.
+
+    `together` is how many jobs a call of the network was found to have memory for; 0 as long as any number has.
+    """
 
     step: int = 0
+    together: int = 0
 
 
 class Crop(Protocol):

@@ -107,6 +107,12 @@ def standard_levels() -> NoiseLevels:
 
 
 @functools.cache
+def scaled_linear_levels(beta_start: float, beta_end: float) -> NoiseLevels:
+    """The schedule of models trained between other betas (latent-diffusion calls it "linear")."""
+    return _levels(_training_sigmas(beta_start, beta_end))
+
+
+@functools.cache
 def zero_snr_levels() -> NoiseLevels:
     """The same, shifted and scaled so that the last level is (nearly) pure noise (Lin et al. 2023)."""
     root = np.sqrt(1.0 / (_training_sigmas() ** 2 + 1.0))
@@ -171,8 +177,8 @@ def noised(latent: Tensor, noise: Tensor, sigma: Tensor, *, pure: bool) -> Tenso
     return latent + noise * ((1.0 + sigma**2).sqrt() if pure else sigma)
 
 
-def _training_sigmas() -> np.ndarray:
-    betas = np.linspace(BETA_START**0.5, BETA_END**0.5, TRAINING_STEPS, dtype=np.float64) ** 2
+def _training_sigmas(start: float = BETA_START, end: float = BETA_END) -> np.ndarray:
+    betas = np.linspace(start**0.5, end**0.5, TRAINING_STEPS, dtype=np.float64) ** 2
     alpha_bar = np.cumprod(1.0 - betas)
     return np.sqrt((1.0 - alpha_bar) / alpha_bar)
 

@@ -164,6 +164,12 @@ def encode_webui(
     return cond, pooled
 
 
+def webui_chunks(stack: TextStack, clip: ClipModel, text: str, emphasis: str, comma_backtrack: int) -> list[Chunk]:
+    """The chunks that the web UI makes of `text` for one tower, embeddings looked up."""
+    table = triggers(stack.embedding_dirs) if stack.embedding_dirs else {}
+    return _webui_chunks(text, stack, clip, table, emphasis, comma_backtrack)[0]
+
+
 def webui_layer(stack: TextStack, clip: ClipModel, clip_skip: int = 1, sdxl_clip_l_skip: bool = False) -> Layer:
     """Hidden layer under the web UI's rules."""
     if clip_skip < 1:

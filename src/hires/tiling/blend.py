@@ -13,7 +13,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from hires.errors import MemoryLimitError
+from hires.errors import MemoryLimitError, is_out_of_memory
 
 Function = Callable[[Tensor], Tensor]
 """From a part (1, channels, h, w) to its result (1, any channels, h * scale, w * scale)."""
@@ -145,11 +145,3 @@ def smaller_until_it_fits(work: Callable[[int], T], tile: int, smallest: int, wh
                     "Close other programs, or use a smaller model or the CPU.",
                 ) from error
         tile //= 2
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, on a device or in the host."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from hires.errors import MemoryLimitError
+from hires.tiling.grid import Box
 from hires.tiling.vae_run import Part
 
 HOST = torch.device("cpu")
@@ -57,6 +59,19 @@ def _compact(tensor: Tensor) -> Tensor:
     return tensor.to(HOST).contiguous()
 
 
+_Like = tuple[tuple[int, ...], torch.dtype]
+
+
+@dataclass(frozen=True)
+class _Parked:
+    """What a part that lies in files was like."""
+
+    x: _Like
+    box: Box
+    kept: _Like | None
+    kept_box: Box | None
+
+
 class DiskParking:
     """In files of a temporary folder.
 
@@ -66,13 +81,13 @@ class DiskParking:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._root = Path(tempfile.mkdtemp(prefix="hires-parked-", dir=folder))
-        self._parts: dict[int, Part] = {}  # tensors without storage: shapes and types
+        self._parts: dict[int, _Parked] = {}
 
     def put(self, number: int, part: Part) -> None:
         kept = None if part.kept is None else self._written(number, 1, part.kept)
-        self._parts[number] = Part(self._written(number, 0, part.x), part.box, kept, part.kept_box)
+        self._parts[number] = _Parked(self._written(number, 0, part.x), part.box, kept, part.kept_box)
 
-    def _written(self, number: int, position: int, tensor: Tensor) -> Tensor:
+    def _written(self, number: int, position: int, tensor: Tensor) -> _Like:
         raw = tensor.to(HOST).contiguous().view(torch.uint8).numpy()
         try:
             with self._path(number, position).open("wb") as file:
@@ -82,15 +97,16 @@ class DiskParking:
                 f"parking tiles in {self._root} failed: {error.strerror}",
                 "Free space there, or take the mode exact-lowram.",
             ) from error
-        return tensor.to("meta")
+        return tuple(tensor.shape), tensor.dtype
 
     def get(self, number: int, device: torch.device) -> Part:
         part = self._parts[number]
         kept = None if part.kept is None else self._read(number, 1, part.kept)
         return Part(self._read(number, 0, part.x), part.box, kept, part.kept_box).to(device)
 
-    def _read(self, number: int, position: int, like: Tensor) -> Tensor:
-        tensor = torch.empty(like.shape, dtype=like.dtype)
+    def _read(self, number: int, position: int, like: _Like) -> Tensor:
+        shape, dtype = like
+        tensor = torch.empty(shape, dtype=dtype)
         with self._path(number, position).open("rb") as file:
             file.readinto(tensor.view(torch.uint8).numpy().data)
         return tensor

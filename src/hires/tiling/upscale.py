@@ -5,7 +5,6 @@ Source and result are arrays of the host, or files mapped into memory; only one 
 
 from __future__ import annotations
 
-import tempfile
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hires.errors import MemoryLimitError
-from hires.tiling.blend import is_out_of_memory
+from hires.errors import MemoryLimitError, is_out_of_memory
+from hires.imaging.strips import as_stored, new_pixels
 from hires.tiling.grid import Box, cell_boxes
 from hires.tiling.plan import TilePlan, plan_cells
 
@@ -31,8 +30,6 @@ TILES = (1024, 512, 256, 128, 64, 32)
 CPU_TILE = 256
 """A CPU gains nothing from larger tiles, and an interruption waits for one."""
 SMALLEST_TILE = 16
-MAPPED_BYTES = 1_500_000_000
-"""A picture in float32 that takes more than this is kept in a temporary file, not in memory."""
 
 
 _Tile = tuple[int | None, Box]
@@ -179,20 +176,3 @@ def as_planes(pixels: Pixels) -> Tensor:
     most = float(np.iinfo(pixels.dtype).max) if pixels.dtype.kind == "u" else 1.0
     planes = np.moveaxis(np.asarray(pixels), -1, 0).astype(np.float32) / np.float32(most)
     return torch.from_numpy(np.ascontiguousarray(planes))[None]
-
-
-def as_stored(pixels: NDArray[np.float32], dtype: np.dtype[Any]) -> Pixels:
-    """float32 in 0..1 clamped and, for whole numbers, rounded to their range."""
-    clamped = pixels.clip(0.0, 1.0)
-    if dtype.kind != "u":
-        return clamped.astype(dtype, copy=False)
-    return np.rint(clamped * np.float32(np.iinfo(dtype).max)).astype(dtype)
-
-
-def new_pixels(height: int, width: int, channels: int, dtype: Any = np.float32) -> Pixels:
-    """Room for a picture: in memory, or in a temporary file that goes with the array when it is large."""
-    shape, kind = (height, width, channels), np.dtype(dtype)
-    if height * width * channels * kind.itemsize <= MAPPED_BYTES:
-        return np.empty(shape, dtype=kind)
-    with tempfile.TemporaryFile(prefix="hires-") as file:
-        return np.memmap(file, dtype=kind, mode="w+", shape=shape)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from hires.errors import SettingError
 from hires.imaging.lanczos import lanczos_pixels
+from hires.imaging.strips import as_stored, new_pixels, rows_at_once
 from hires.tiling.plan import TilePlan
 from hires.tiling.upscale import (
     Edge,
@@ -19,10 +20,8 @@ from hires.tiling.upscale import (
     Kept,
     Pixels,
     as_planes,
-    as_stored,
     enlarge_tiles,
     enlarging_plan,
-    new_pixels,
 )
 
 Rule = Literal["exact", "webui"]
@@ -30,7 +29,7 @@ RULES: tuple[Rule, ...] = ("exact", "webui")
 WEBUI_PASSES, MOST_PASSES = 3, 6
 OnTile = Callable[[int, int], None]
 OnPlan = Callable[[TilePlan], None]
-Keep = Callable[[int, TilePlan], Kept]
+Keep = Callable[[int, TilePlan], Kept | None]
 """Makes the store of a run's tiles, of the run's number (from 0) and its plan."""
 
 
@@ -111,7 +110,7 @@ def enlarge_whole(
     for _ in steps.sizes:
         picture = enlarge(picture)
         if rule == "webui":
-            picture = as_stored(picture, np.dtype(np.uint8))
+            picture = as_stored(as_floats(picture), np.dtype(np.uint8))
     return resized(picture, steps.target[1], steps.target[0], "Lanczos", rule=rule)
 
 
@@ -161,10 +160,14 @@ def _whole_border(old: int, new: int) -> int:
 
 
 def as_floats(pixels: Pixels) -> Pixels:
-    """float32 in 0..1; itself where it is that already."""
+    """float32 in 0..1, made strip by strip; itself where it is that already."""
     if pixels.dtype == np.float32:
         return pixels
-    return np.ascontiguousarray(np.moveaxis(as_planes(pixels)[0].numpy(), 0, -1))
+    made = new_pixels(*pixels.shape)
+    step = rows_at_once(pixels[0])
+    for top in range(0, len(pixels), step):
+        made[top : top + step] = as_planes(pixels[top : top + step])[0].movedim(0, -1).numpy()
+    return made
 
 
 def as_tensor(pixels: Pixels) -> torch.Tensor:

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 
 import torch
 from diffusers import AutoencoderKL
+from torch import nn
 
 from hires.tiling.grid import Box, cell_boxes
+from hires.tiling.vae_statistics import CHUNK
 from hires.tiling.vae_tasks import (
     Add,
     Attend,
@@ -28,10 +30,12 @@ from hires.tiling.vae_tasks import (
     scale_of,
 )
 from hires.tiling.vae_tiled import SAMPLE_CELLS, SAMPLE_TILES, first_level, sampled_cores
+from hires.tiling.vae_trunk import QUERIES, STRIP, is_cut
 
 OVERHEAD = 24_000_000
 """Bytes: what libraries and the allocator take besides."""
-QUERIES = 1 << 14
+WHOLE = 1.07
+"""Measured over counted, where diffusers runs the whole."""
 
 
 def predicted_decode_peak(
@@ -54,13 +58,13 @@ def predicted_decode_peak(
     if tile is None:
         whole = _joined(trunk, rest)
         blocks = [len(trunk.tasks) + level + 2 for level in rest.levels]
-        return _walked(whole, size, latent, item, blocks=blocks) + OVERHEAD
+        return int(WHOLE * _walked(whole, size, latent, item, blocks=blocks)) + OVERHEAD
     on_host = torch.device(device or vae.device).type == "cpu"
     pixels = 4 * int(vae.config.out_channels) * height * width * scale_of(vae) ** 2 if on_host else 0
     channels = _channels_after(trunk.tasks, latent)
     features = item * channels * size[0] * size[1]
     tiles = _tiles(rest, size, channels, item, tile, mode, on_host, features)
-    return max(_walked(trunk, size, latent, item), tiles) + pixels + OVERHEAD
+    return max(_trunk(trunk, size, latent, item), tiles) + pixels + OVERHEAD
 
 
 def predicted_encode_peak(
@@ -79,12 +83,51 @@ def predicted_encode_peak(
     channels = int(vae.config.in_channels)
     if tile is None:
         blocks = [0, 1, *front.levels, len(front.tasks)]
-        return _walked(_joined(front, trunk), size, channels, item, blocks=blocks) + OVERHEAD
+        return int(WHOLE * _walked(_joined(front, trunk), size, channels, item, blocks=blocks)) + OVERHEAD
     on_host = torch.device(device or vae.device).type == "cpu"
     wide = _channels_after(front.tasks, channels)
     features = item * wide * size[0] * size[1]
     tiles = _tiles(front, size, channels, item, tile, mode, on_host, 0) + features
-    return max(_walked(trunk, size, wide, item), tiles) + OVERHEAD
+    return max(_trunk(trunk, size, wide, item), tiles) + OVERHEAD
+
+
+def _trunk(program: Program, size: tuple[int, int], channels: int, item: int) -> int:
+    """The trunk as `run_whole` runs it: in place, by strips. What it is given counts."""
+    cells = size[0] * size[1] * item  # bytes of a channel
+    kept, peak = 0, 0
+    for index, task in enumerate(program.tasks):
+        alive, more = kept + channels * cells, 0
+        if isinstance(task, Norm) and (task.branch or index == 0):
+            if task.branch:
+                wide = channels if task.shortcut is None else task.shortcut.out_channels
+                kept = wide * cells
+                more = 0 if task.shortcut is None else kept + _strip(task.shortcut, size, item)
+            alive, more = channels * cells, max(channels * cells + (kept if more else 0), more)
+        elif isinstance(task, Norm):
+            more = min(CHUNK * item, channels * cells)
+        elif isinstance(task, Convolve):
+            in_place = index > 0 and task.conv.in_channels == task.conv.out_channels
+            more = _strip(task.conv, size, item)
+            if is_cut(task.conv, *size) and not in_place:
+                more += task.conv.out_channels * cells
+            channels = task.conv.out_channels
+        elif isinstance(task, Add):
+            more = 0 if task.shortcut is None else channels * cells + _strip(task.shortcut, size, item)
+            kept = 0
+        elif isinstance(task, Attend):
+            more = 2 * channels * cells + 5 * min(QUERIES, size[0] * size[1]) * channels * item
+        peak = max(peak, alive + more)
+    return peak
+
+
+def _strip(conv: nn.Conv2d, size: tuple[int, int], item: int) -> int:
+    """What a convolution takes besides its input: the result, laid out as oneDNN does, or that of a strip."""
+    area = size[0] * size[1]
+    weights = 2 * conv.weight.numel() * item
+    if is_cut(conv, *size):
+        area = min(area, STRIP // max(conv.in_channels, conv.out_channels))
+        return item * area * (2 * conv.in_channels + 2 * conv.out_channels) + weights
+    return item * area * max(conv.in_channels + conv.out_channels, 2 * conv.out_channels) + weights
 
 
 def _tiles(
@@ -215,8 +258,7 @@ class _Walk:
                 self._need(given)
             self.kept = None
         elif isinstance(task, Attend):
-            chunk = min(QUERIES, self._lines(index)) * self.channels * self.item
-            self._need((7 if self.blocks else 5) * given + (0 if self.blocks else 5 * chunk))
+            self._need(7 * given)  # diffusers' own: tiles have none
         else:
             if isinstance(task, Enlarge):
                 result = self._new(self.channels, index + 1)

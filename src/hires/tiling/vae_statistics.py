@@ -57,8 +57,8 @@ def normalise_in_place(x: Tensor, norm: nn.GroupNorm, of: Moments) -> None:
     mean, variance, weight, bias = _by_channel(x, norm, of)
     for start in range(0, x.shape[1], step):
         some = slice(start, start + step)
-        affine = (None if value is None else value[some] for value in (weight, bias))
-        x[:, some] = batch_norm(x[:, some], mean[some], variance[some], *affine, training=False, eps=norm.eps)
+        scale, shift = (None if value is None else value[some] for value in (weight, bias))
+        x[:, some] = batch_norm(x[:, some], mean[some], variance[some], scale, shift, training=False, eps=norm.eps)
 
 
 def _by_channel(x: Tensor, norm: nn.GroupNorm, of: Moments) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:

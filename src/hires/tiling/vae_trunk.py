@@ -79,15 +79,14 @@ def in_strips(x: Tensor, conv: nn.Conv2d, *, in_place: bool = False) -> Tensor:
     In place, the result is written over x where the number of channels allows it.
     """
     height, width = x.shape[2:]
-    channels = max(conv.in_channels, conv.out_channels)
-    rows = max(1, STRIP // (channels * width))
-    if rows >= height:
+    if not is_cut(conv, height, width):
         return convolved(x, conv, conv.padding[0])
-    reach = conv.kernel_size[0] // 2
+    rows, reach = _rows(conv, width), conv.kernel_size[0] // 2
     result = x if in_place and conv.in_channels == conv.out_channels else None
     if result is None:
         result = x.new_empty(1, conv.out_channels, height, width)
-    weight, bias = (None if value is None else value.to(x.device, x.dtype) for value in (conv.weight, conv.bias))
+    weight = conv.weight.to(x.device, x.dtype)
+    bias = None if conv.bias is None else conv.bias.to(x.device, x.dtype)
     above = x.new_zeros(1, conv.in_channels, reach, width)  # the rows before the strip, before they were written over
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
@@ -99,6 +98,15 @@ def in_strips(x: Tensor, conv: nn.Conv2d, *, in_place: bool = False) -> Tensor:
         result[:, :, top:bottom] = conv2d(strip, weight, bias, padding=(0, reach))
         del strip
     return result
+
+
+def is_cut(conv: nn.Conv2d, height: int, width: int) -> bool:
+    """Whether a picture of that many latent cells is taken through a convolution by strips."""
+    return _rows(conv, width) < height
+
+
+def _rows(conv: nn.Conv2d, width: int) -> int:
+    return max(1, STRIP // (max(conv.in_channels, conv.out_channels) * width))
 
 
 def attend(x: Tensor, attention: Any) -> None:

@@ -1,0 +1,118 @@
+"""A run that was killed goes on where it stood, and ends in the same bytes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from hires.api import Engine
+from hires.models.upscale import UpscaleModel
+from hires.recipes.request import HiresFix
+from hires.recipes.tiled import TiledDiffusion
+from hires.settings import Settings
+
+DIE = """
+import json, os, signal, sys
+from tests.doors.test_killed import drawn, engine_in
+from hires.graph.report import NodeProgress
+from pathlib import Path
+
+seen = 0
+
+def on_event(event):
+    global seen
+    seen += isinstance(event, NodeProgress)
+    if seen >= int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+drawn(sys.argv[1], engine_in(Path(sys.argv[2])), Path(sys.argv[2]), on_event)
+"""
+
+UPSCALE = UpscaleModel.upscale
+JOINT = {"prompt": "1girl, beach", "width": 192, "height": 128, "steps": 4, "seed": 3, "sampler": "DPM++ SDE"}
+TWO_PASS = {"prompt": "1girl, beach", "width": 128, "height": 128, "steps": 4, "seed": 3, "sampler": "Euler a"}
+REDRAW = {"prompt": "beach", "scale": 2.0, "tile_width": 128, "tile_height": 128, "steps": 8, "seed": 3, "denoise": 0.5}
+
+
+def engine_in(folder: Path) -> Engine:
+    return Engine(
+        Settings(
+            models_dir=folder / "models",
+            input_dir=folder / "input",
+            output_dir=folder / "outputs",
+            cache_dir=folder / "cache",
+            device="cpu",
+        )
+    )
+
+
+def drawn(method: str, engine: Engine, folder: Path, on_event: Any = None) -> Any:
+    if method == "joint tiles":
+        tiles = TiledDiffusion(tile_width=16, tile_height=16, overlap=8)
+        return engine.txt2img(**JOINT, tiled=tiles, on_event=on_event)
+    if method == "two passes":
+        return engine.txt2img(**TWO_PASS, hires=HiresFix(scale=1.5, steps=4), on_event=on_event)
+    source = folder / "source.png"
+    if method == "upscale":
+        return engine.upscale(source, upscaler="hires-pocket-x4", scale=4.0, tile=32, on_event=on_event)
+    if method == "ultimate":
+        return engine.ultimate(source, **REDRAW, on_event=on_event)
+    return engine.sd_upscale(source, **{**REDRAW, "overlap": 32}, on_event=on_event)
+
+
+def killed(method: str, folder: Path, after: int) -> None:
+    words = [sys.executable, "-c", DIE, method, str(folder), str(after)]
+    done = subprocess.run(words, capture_output=True, cwd=Path(__file__).parents[2], text=True)
+    assert done.returncode == -9, done.stderr
+    assert not list((folder / "outputs").rglob("*.*"))
+
+
+@pytest.mark.parametrize(
+    ("method", "after", "calls_left"),
+    [("joint tiles", 7, 0.8), ("two passes", 6, 0.7), ("ultimate", 12, 0.8), ("sd upscale", 12, 0.8)],
+)
+def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
+    method: str, after: int, calls_left: float, tmp_path: Path
+) -> None:
+    made = {}
+    for name in ("whole", "cut"):
+        folder = tmp_path / name
+        folder.mkdir()
+        Image.radial_gradient("L").resize((96, 80)).convert("RGB").save(folder / "source.png")
+        if name == "cut":
+            killed(method, folder, after)
+            assert list((folder / "cache" / "work").rglob("*.safetensors"))
+        result = drawn(method, engine_in(folder), folder)
+        made[name] = (result.paths[0].read_bytes(), result.counts.denoiser_calls)
+        assert not list((folder / "cache" / "work").rglob("*.safetensors")), "what is finished is let go of"
+    assert made["cut"][0] == made["whole"][0]
+    assert 0 < made["cut"][1] <= calls_left * made["whole"][1]
+
+
+def test_a_killed_enlargement_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {}
+    for name in ("whole", "cut"):
+        folder, runs = tmp_path / name, []
+        folder.mkdir()
+        Image.radial_gradient("L").resize((96, 80)).convert("RGB").save(folder / "source.png")
+        if name == "cut":
+            killed("upscale", folder, 4)
+        with monkeypatch.context() as patch:
+            patch.setattr(UpscaleModel, "upscale", lambda *words, runs=runs: runs.append(1) or UPSCALE(*words))
+            path = drawn("upscale", engine_in(folder), folder).path
+        made[name] = (path.read_bytes(), len(runs))
+    assert made["cut"][0] == made["whole"][0]
+    assert made["cut"][1] <= made["whole"][1] - 3
+
+
+def test_what_was_kept_is_told(tmp_path: Path) -> None:
+    Image.radial_gradient("L").resize((96, 80)).convert("RGB").save(tmp_path / "source.png")
+    killed("ultimate", tmp_path, 12)
+    result = drawn("ultimate", engine_in(tmp_path), tmp_path)
+    assert any("tiles were drawn before" in note for note in result.notes), json.dumps(result.notes)

@@ -1,0 +1,139 @@
+"""The memory forecast of a workflow: sizes read from the graph, choices that fit, and refusal before anything runs."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hires.api import Engine
+from hires.errors import MemoryLimitError
+from hires.graph.validate import validate
+from hires.models.budget import Budget, parse_bytes
+from hires.models.needs import unet_need
+from hires.nodes.context import Counts
+from hires.nodes.extents import Extent, Extents
+from hires.nodes.fitting import entries_together
+from hires.recipes.request import HiresFix, Txt2Img
+from hires.recipes.txt2img import txt2img
+from hires.settings import Settings
+
+CPU = torch.device("cpu")
+
+
+def engine_in(folder: Path, memory: str = "auto") -> Engine:
+    return Engine(
+        Settings(
+            models_dir=folder / "models",
+            input_dir=folder / "input",
+            output_dir=folder / "outputs",
+            cache_dir=folder / "cache",
+            device="cpu",
+            memory=memory,
+        )
+    )
+
+
+def two_pass(engine: Engine, **fields: Any) -> dict[str, Any]:
+    hires = HiresFix(upscaler="Lanczos", scale=2.0, denoise=0.5, steps=2)
+    request, facts = engine.prepare(Txt2Img(prompt="1girl", seed=1, steps=2, hires=hires, **fields))
+    return txt2img(request, facts)
+
+
+def node_of(workflow: dict[str, Any], title: str) -> str:
+    return next(name for name, node in workflow.items() if node.get("_meta", {}).get("title") == title)
+
+
+def test_sizes_are_read_from_the_graph(tmp_path: Path) -> None:
+    engine = engine_in(tmp_path)
+    workflow = two_pass(engine, width=192, height=128, batch_size=3)
+    context = engine._context(Counts())
+    valid = validate(engine._parse(workflow, context), engine.registry, context)
+    extents = Extents(valid, context)
+    assert extents.out_of(valid.nodes[node_of(workflow, "First pass")]) == Extent(3, 16, 24)
+    assert extents.out_of(valid.nodes[node_of(workflow, "Hires pass")]) == Extent(3, 32, 48)
+    sizes = {node.type.name: extents.out_of(node) for node in valid.nodes.values()}
+    assert sizes["ImageScale"] == Extent(3, 256, 384)
+    assert sizes["CheckpointLoaderSimple"] is None
+
+
+def test_a_loop_has_no_size_and_does_not_hang(tmp_path: Path) -> None:
+    engine = engine_in(tmp_path)
+    workflow = two_pass(engine)
+    context = engine._context(Counts())
+    valid = validate(engine._parse(workflow, context), engine.registry, context)
+    first = valid.nodes[node_of(workflow, "First pass")]
+    link = first.links["latent_image"]._replace(node=first.id)
+    looped = {**valid.nodes, first.id: replace(first, links={"latent_image": link})}
+    object.__setattr__(valid, "nodes", looped)
+    assert Extents(valid, context).out_of(looped[first.id]) is None
+
+
+def test_what_cannot_fit_is_refused_before_it_runs_and_the_named_budget_does(tmp_path: Path) -> None:
+    engine = engine_in(tmp_path)
+    workflow = two_pass(engine, width=512, height=512)
+    engine.forecast(workflow)  # the models are loaded
+    held = engine.budget.held(engine.store.held_bytes())
+    engine.budget = Budget(held + 1_000_000, CPU, True, engine.budget.begun)
+    with pytest.raises(MemoryLimitError, match="at least") as caught:
+        engine.run(workflow)
+    assert not list((tmp_path / "outputs").rglob("*.png"))
+    named = parse_bytes(str(caught.value).split("needs ")[1].split(" at least")[0])
+    assert named == pytest.approx(caught.value.needed, rel=0.02)
+    engine.budget = Budget(named + 50_000_000, CPU, True, engine.budget.begun)
+    assert engine.forecast(workflow).peak <= engine.budget.limit
+
+
+def test_a_smaller_budget_cuts_more_and_predicts_less(tmp_path: Path) -> None:
+    engine = engine_in(tmp_path)
+    workflow = two_pass(engine, width=512, height=512)
+    ample = engine.forecast(workflow)
+    assert {stage.chosen.name for stage in ample.stages} == {"whole"}
+    engine.budget = Budget(ample.peak - 20_000_000, CPU, True, engine.budget.begun)
+    tight = engine.forecast(workflow)
+    assert tight.peak <= engine.budget.limit
+    assert {stage.chosen.name for stage in tight.stages} > {"whole"}
+
+
+def test_the_choice_is_stored_with_the_picture(tmp_path: Path) -> None:
+    engine = engine_in(tmp_path, memory="64GB")
+    report = engine.run(two_pass(engine), force_outputs=True)
+    with Image.open(engine.saved(report)[-1]) as picture:
+        assert json.loads(picture.info["memory"]).startswith("64.0 GB: First pass at 128x128 whole, decoding")
+
+
+class Held(Budget):
+    """A budget of a process that holds nothing yet."""
+
+    def held(self, weights: int = 0) -> int:
+        return 0
+
+
+def test_prompts_go_one_by_one_where_both_do_not_fit(tmp_path: Path) -> None:
+    engine = engine_in(tmp_path)
+    model = engine.store.checkpoint(engine.store.names("checkpoints")[0]).model
+    assert model is not None
+    context = engine._context(Counts())
+    single, both = unet_need(model, 32, 32, 1, 0), unet_need(model, 32, 32, 2, 0)
+    assert single < both
+    context.budget = Held((single + both) // 2, CPU, True)
+    assert entries_together(model, (1, 4, 32, 32), context) == 1
+    assert entries_together(model, (1, 4, 16, 16), context) == 0
+    context.budget = Held(single // 2, CPU, True)
+    with pytest.raises(MemoryLimitError, match="one prompt at a time"):
+        entries_together(model, (1, 4, 32, 32), context)
+
+
+def test_one_prompt_at_a_time_draws_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def drawn(name: str) -> np.ndarray[Any, Any]:
+        engine = engine_in(tmp_path / name)
+        paths = engine.saved(engine.run(two_pass(engine), force_outputs=True))
+        return np.asarray(Image.open(paths[-1])).astype(int)
+
+    whole = drawn("whole")
+    monkeypatch.setattr("hires.nodes.drawing.entries_together", lambda *_: 1)
+    assert whole.std() > 1 and np.abs(drawn("single") - whole).max() <= 1
