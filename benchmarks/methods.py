@@ -224,7 +224,8 @@ def sheet(settings: Settings, seed: int, results: Sequence[Result]) -> Image.Ima
         own = [result for result in results if result.method == method]
         if path.exists() and own:
             seconds = np.mean([result.seconds for result in own])
-            seams = f", seams {np.mean([result.index for result in own]):.3f}" if own[0].joins else ""
+            index, source = (np.mean([getattr(each, name) for each in own]) for name in ("index", "source_index"))
+            seams = f", seams {index:.2f} (source {source:.2f})" if own[0].joins else ""
             cells.append((method, f"{seconds:.0f} s, {own[0].calls} calls{seams}", Image.open(path).convert("RGB")))
     columns, band, gap = 4, 40, 8
     rows = -(-len(cells) // columns)

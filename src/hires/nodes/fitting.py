@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from torch import nn
 
 from hires.errors import MemoryLimitError
-from hires.models.budget import MOVED_AWAY, Choice
+from hires.models.budget import MOVED_AWAY, Choice, give_back
 from hires.models.clip import TextStack
 from hires.models.handles import DiffusionModel
 from hires.models.needs import text_need, unet_need
@@ -28,6 +28,8 @@ def fitted(
     context.store.bring_back(working)
     if context.budget is None:
         return None
+    if context.budget.stated and context.budget.device.type == "cpu":
+        give_back()
     try:
         return context.budget.choose(what, choices())
     except MemoryLimitError:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hires.errors import SettingError
 from hires.graph.declare import node
-from hires.graph.inputs import Bool, Choice, FileChoice, Float, Int, Text
+from hires.graph.inputs import Bool, Choice, FileChoice, Float, Int, OptionalInput, Text
 from hires.graph.kept import Pieces
 from hires.imaging.alpha import ALPHA_MODES, AlphaMode, enlarge_with_alpha
 from hires.imaging.sizes import LARGEST, check_size
@@ -71,12 +71,12 @@ def hires_upscale(
     edge: Annotated[Edge, Choice(("clip", "wrap"))] = "clip",
     rule: Annotated[Rule, Choice(RULES)] = "exact",
     tile: Annotated[int, Int(0, 8192, 8)] = 0,
-    tiling: Annotated[Tiling, Choice(TILINGS)] = "exact",
-    steps: Annotated[int, Int(0, 1000)] = 0,
-    seed: Annotated[int, Int(0, 2**64 - 1)] = 0,
-    prompt: Annotated[str, Text(multiline=True)] = "",
-    cfg: Annotated[float, Float(1.0, 30.0, 0.1)] = 9.0,
-    noise_level: Annotated[int, Int(0, LARGEST_NOISE_LEVEL)] = 20,
+    tiling: Annotated[Tiling, Choice(TILINGS), OptionalInput] = "exact",
+    steps: Annotated[int, Int(0, 1000), OptionalInput] = 0,
+    seed: Annotated[int, Int(0, 2**64 - 1), OptionalInput] = 0,
+    prompt: Annotated[str, Text(multiline=True), OptionalInput] = "",
+    cfg: Annotated[float, Float(1.0, 30.0, 0.1), OptionalInput] = 9.0,
+    noise_level: Annotated[int, Int(0, LARGEST_NOISE_LEVEL), OptionalInput] = 20,
     context: RunContext,
 ) -> Tensor:
     """Enlarge by an upscaler's name, in tiles that equal the whole; None changes nothing. tile 0: what fits.
