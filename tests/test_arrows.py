@@ -15,10 +15,10 @@ RANKS = [
     ("text",),
     ("nodes",),
     ("recipes", "pocket"),
-    ("jobs",),
+    ("drawn", "jobs"),
     ("api",),
     ("converting", "demo", "evaluating", "options", "progress"),
-    ("measuring", "redrawing", "upscaling"),
+    ("commands",),
     ("cli", "server", "ui"),
 ]
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}

@@ -10,14 +10,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from PIL import Image
 
 from hires import __version__
+from hires.drawn import Drawn, Redrawn, Upscaled
 from hires.errors import HiresError, Interrupted, ModelFileError, SettingError, WorkflowError
 from hires.graph.cache import ResultCache
 from hires.graph.custom import CustomNodes, load_custom_nodes
@@ -54,7 +54,7 @@ from hires.recipes.networks import fact_key, lora_names
 from hires.recipes.read_file import read_file
 from hires.recipes.read_workflow import request_of_workflow
 from hires.recipes.redraw import Redrawing, sampler_of
-from hires.recipes.request import HiresFix, Txt2Img, check_request, delivered_size, with_seeds
+from hires.recipes.request import HiresFix, Txt2Img, check_request, with_seeds
 from hires.recipes.samplers import check_names
 from hires.recipes.sd_upscale import SDUpscale, check_sd_upscale
 from hires.recipes.tiled_img2img import TiledImg2Img, check_tiled_img2img, tiled_img2img
@@ -67,83 +67,6 @@ MEGABYTE = 1_000_000
 CACHED_SHARE = 10
 """Of a stated budget, one part in so many may be taken by kept results."""
 OnEvent = Callable[[Event], None]
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """What a request gave: the files, the pictures in the same order, and what it cost."""
-
-    request: Txt2Img
-    paths: list[Path]
-    pictures: list[Image.Image]
-    reports: list[RunReport]
-    counts: Counts
-
-    @property
-    def summary(self) -> str:
-        """One line: size, seed, denoiser calls, time."""
-        width, height = delivered_size(self.request)
-        seconds = sum(report.seconds for report in self.reports)
-        reused = f", {self.counts.reused_steps} steps reused" if self.counts.reused_steps else ""
-        return (
-            f"{len(self.paths)} x {width}x{height}, seed {self.request.seed}, "
-            f"{self.counts.denoiser_calls} denoiser calls{reused}, {seconds:.1f} s"
-            + "".join(f"; {note}" for note in self.seams)
-        )
-
-    @property
-    def seams(self) -> list[str]:
-        """How much the joins of tiles show, where there are any."""
-        notes = [note for report in self.reports for node in report.nodes.values() for note in node.notes]
-        return [note for note in notes if note.startswith("seam index")]
-
-
-@dataclass(frozen=True)
-class Upscaled:
-    """What enlarging a picture gave: the file, and how it was made."""
-
-    request: Extras
-    source: Path
-    path: Path
-    report: RunReport
-
-    @property
-    def picture(self) -> Image.Image:
-        return open_picture(self.path)
-
-    @property
-    def notes(self) -> list[str]:
-        """What was said on the way: how the picture was cut into tiles."""
-        return [note for node in self.report.nodes.values() for note in node.notes]
-
-
-@dataclass(frozen=True)
-class Redrawn:
-    """What redrawing a picture gave: the files, and what it cost."""
-
-    request: Redrawing
-    paths: list[Path]
-    reports: list[RunReport]
-    counts: Counts
-
-    @property
-    def pictures(self) -> list[Image.Image]:
-        return [open_picture(path) for path in self.paths]
-
-    @property
-    def notes(self) -> list[str]:
-        """What was said on the way: the tiles, and whether their joins show."""
-        return [note for report in self.reports for node in report.nodes.values() for note in node.notes]
-
-    @property
-    def summary(self) -> str:
-        """One line: size, seed, denoiser calls, time."""
-        width, height = self.pictures[0].size
-        seconds = sum(report.seconds for report in self.reports)
-        return (
-            f"{len(self.paths)} x {width}x{height}, seed {self.request.base.seed}, "
-            f"{self.counts.denoiser_calls} denoiser calls, {seconds:.1f} s"
-        )
 
 
 class Engine:

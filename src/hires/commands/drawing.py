@@ -1,0 +1,148 @@
+"""Drawing from text: `hires txt2img`, `hires demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hires.commands.door import door, engine_of
+from hires.commands.flags import (
+    Device,
+    Jitter,
+    Memory,
+    ModelsDir,
+    OutputDir,
+    Plan,
+    RegionBackground,
+    RegionFile,
+    RegionPrompt,
+    Tile,
+    TileBatch,
+    Tiled,
+    TileMethod,
+    TileOverlap,
+    VaeMode,
+    VaeTile,
+    Weights,
+)
+
+app = typer.Typer()
+
+
+@app.command()
+def txt2img(
+    prompt: Annotated[str | None, typer.Argument(help="What to draw.")] = None,
+    negative: Annotated[str | None, typer.Option("--negative", "-n", help="What to avoid.")] = None,
+    from_: Annotated[Path | None, typer.Option("--from", help="Take all settings from a picture's infotext.")] = None,
+    checkpoint: Annotated[str | None, typer.Option("--checkpoint", "-m", help="Model by name or hash.")] = None,
+    vae: Annotated[str | None, typer.Option(help="A separate VAE file.")] = None,
+    vae_mode: VaeMode = None,
+    vae_tile: VaeTile = None,
+    sampler: Annotated[str | None, typer.Option("--sampler", "-s", help="See `hires samplers`.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="See `hires samplers`.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Sampling steps [20].")] = None,
+    cfg: Annotated[float | None, typer.Option(help="Guidance scale [7].")] = None,
+    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT of the first pass [the model's own].")] = None,
+    seed: Annotated[int | None, typer.Option(help="-1 for a random one.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Pictures at once [1].")] = None,
+    batch_count: Annotated[int | None, typer.Option(help="Batches one after the other [1].")] = None,
+    clip_skip: Annotated[int | None, typer.Option(help="1 = last layer of the text encoder.")] = None,
+    hires: Annotated[
+        bool | None, typer.Option("--hires/--no-hires", help="A second, larger pass (any option below turns it on).")
+    ] = None,
+    upscaler: Annotated[str | None, typer.Option(help="Latent, Latent (bicubic) ..., None, Lanczos, Nearest.")] = None,
+    scale: Annotated[float | None, typer.Option(help="Hires pass: enlarge by this factor [2].")] = None,
+    hires_size: Annotated[
+        str | None, typer.Option(help="Hires pass: WIDTHxHEIGHT instead of a factor; 0 for one side keeps the aspect.")
+    ] = None,
+    denoise: Annotated[float | None, typer.Option(help="Hires pass: denoising strength, 0 to 1 [0.7].")] = None,
+    hires_steps: Annotated[int | None, typer.Option(help="Hires pass: steps, 0 = as the first pass.")] = None,
+    hires_sampler: Annotated[str | None, typer.Option(help="Hires pass: another sampler.")] = None,
+    hires_schedule: Annotated[str | None, typer.Option(help="Hires pass: another schedule.")] = None,
+    hires_prompt: Annotated[str | None, typer.Option(help="Hires pass: another prompt.")] = None,
+    hires_negative: Annotated[str | None, typer.Option(help="Hires pass: another negative prompt.")] = None,
+    hires_cfg: Annotated[float | None, typer.Option(help="Hires pass: another guidance scale.")] = None,
+    hires_checkpoint: Annotated[str | None, typer.Option(help="Hires pass: another model.")] = None,
+    refiner: Annotated[str | None, typer.Option(help="Checkpoint that takes over during sampling.")] = None,
+    switch_at: Annotated[
+        float | None, typer.Option(help="Refiner: when this share of the noise is gone [0.8].")
+    ] = None,
+    switch_by_steps: Annotated[bool | None, typer.Option(help="Refiner: --switch-at is a share of the steps.")] = None,
+    switch_step: Annotated[int | None, typer.Option(help="Refiner: its first step, counted from 0.")] = None,
+    refiner_passes: Annotated[str | None, typer.Option(help="Refiner: first pass, second pass or both passes.")] = None,
+    save_first_pass: Annotated[bool, typer.Option(help="Also write the picture before the hires pass.")] = False,
+    variation_seed: Annotated[int | None, typer.Option(help="-1 for a random one.")] = None,
+    variation_strength: Annotated[
+        float | None, typer.Option(help="0 to 1: how far towards the variation seed.")
+    ] = None,
+    seed_resize_from: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT whose composition the seed keeps.")] = None,
+    ensd: Annotated[int | None, typer.Option(help="Eta noise seed delta.")] = None,
+    rng: Annotated[str | None, typer.Option(help="Random numbers as of NV (CUDA's, on any machine) or CPU.")] = None,
+    emphasis: Annotated[str | None, typer.Option(help="Original, No norm, Ignore, None or ComfyUI.")] = None,
+    eta: Annotated[float | None, typer.Option(help="Noise of ancestral and SDE samplers, 0 to 1.")] = None,
+    s_churn: Annotated[float | None, typer.Option(help="Churn of Euler, Heun and DPM2.")] = None,
+    s_tmin: Annotated[float | None, typer.Option(help="Lowest sigma with churn.")] = None,
+    s_tmax: Annotated[float | None, typer.Option(help="Highest sigma with churn, 0 = any.")] = None,
+    s_noise: Annotated[float | None, typer.Option(help="Factor on the noise that samplers add.")] = None,
+    dialect: Annotated[str | None, typer.Option(help="Numbers as in the A1111 web UI (webui) or comfyui.")] = None,
+    tiled: Tiled = None,
+    tile: Tile = None,
+    tile_overlap: TileOverlap = None,
+    tile_batch: TileBatch = None,
+    tile_method: TileMethod = None,
+    jitter: Jitter = None,
+    tile_passes: Annotated[str | None, typer.Option(help="Tiles in: both passes, first pass or second pass.")] = None,
+    region: RegionPrompt = None,
+    regions: RegionFile = None,
+    region_background: RegionBackground = None,
+    deep_shrink: Annotated[
+        float | None, typer.Option(help="Deep Shrink: the factor, 2 for twice the model's own size.")
+    ] = None,
+    plan: Plan = False,
+    models_dir: ModelsDir = None,
+    output_dir: OutputDir = None,
+    device: Device = None,
+    weights: Weights = None,
+    memory: Memory = None,
+) -> None:
+    """Draw from text: one pass, or two with hires fix, with or without a refiner."""
+    given = dict(locals())
+    with door() as stop:
+        from hires.options import request_from_options
+        from hires.progress import Display
+        from hires.recipes.describe import describe, notices
+        from hires.recipes.tiled import plan_lines
+
+        engine = engine_of(given, stop)
+        request, facts = engine.prepare(request_from_options(given))
+        typer.echo(describe(request, facts), err=True)
+        for line in plan_lines(request):
+            typer.echo(line, err=not plan)
+        if plan:
+            typer.echo(engine.forecast(request).describe())
+            return
+        for notice in notices(request, facts):
+            typer.echo(f"note: {notice}", err=True)
+        with Display() as display:
+            drawn = engine.txt2img(request, on_event=display)
+        for picture in drawn.paths:
+            typer.echo(str(picture))
+        typer.echo(drawn.summary, err=True)
+
+
+@app.command()
+def demo(
+    output_dir: OutputDir = None,
+    prompt: Annotated[str | None, typer.Option(help="What to draw instead.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Another seed.")] = None,
+) -> None:
+    """Draw one prompt small, directly large, and with hires fix, by the built-in model; put them side by side."""
+    with door() as stop:
+        from hires.demo import run_demo
+        from hires.progress import Display
+
+        engine = engine_of({"output_dir": output_dir}, stop)
+        for line in run_demo(engine, Display, prompt, seed):
+            typer.echo(line)

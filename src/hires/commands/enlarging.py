@@ -1,0 +1,282 @@
+"""Making pictures large: `hires upscale`, `sd-upscale`, `ultimate`, `tiled`, `upscalers`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hires.commands.door import USER_ERROR, door, engine_of
+from hires.commands.flags import (
+    Device,
+    Jitter,
+    Memory,
+    MendAbove,
+    ModelsDir,
+    OutputDir,
+    Plan,
+    RegionBackground,
+    RegionFile,
+    RegionPrompt,
+    Tile,
+    TileBatch,
+    TileMethod,
+    TileOverlap,
+    TilePrompts,
+    VaeMode,
+    VaeTile,
+    Weights,
+)
+from hires.errors import HiresError
+
+if TYPE_CHECKING:
+    from hires.api import Engine
+
+app = typer.Typer()
+
+
+@app.command()
+def upscale(
+    images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
+    by: Annotated[float | None, typer.Option(help="Enlarge by this factor [4].")] = None,
+    to: Annotated[str | None, typer.Option(help="Enlarge to WIDTHxHEIGHT instead, covering it.")] = None,
+    crop: Annotated[bool | None, typer.Option("--crop/--no-crop", help="Cut what --to covers to its size.")] = None,
+    max_side: Annotated[int | None, typer.Option(help="With --by: no side longer than this.")] = None,
+    upscaler: Annotated[str | None, typer.Option(help="See `hires upscalers` [Lanczos].")] = None,
+    upscaler_2: Annotated[str | None, typer.Option("--upscaler2", help="A second one, blended in.")] = None,
+    visibility: Annotated[float | None, typer.Option(help="Share of the second upscaler, 0 to 1.")] = None,
+    tile: Annotated[int | None, typer.Option(help="Pixels a side that are enlarged at once [what fits].")] = None,
+    alpha: Annotated[str | None, typer.Option(help="Transparency: keep, two-background or flatten.")] = None,
+    edge: Annotated[str | None, typer.Option(help="clip, or wrap for textures that are laid side by side.")] = None,
+    rule: Annotated[str | None, typer.Option(help="exact, or webui: sizes and roundings of A1111's Extras.")] = None,
+    tiling: Annotated[str | None, typer.Option(help="exact, or a1111: the web UI's tiles, in 8 bits.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Of LDSR [100] and SD x4 [75].")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of LDSR and SD x4 [0].")] = None,
+    prompt: Annotated[str | None, typer.Option(help="For SD x4: what the picture shows.")] = None,
+    cfg: Annotated[float | None, typer.Option(help="For SD x4 with a prompt: its guidance scale [9].")] = None,
+    noise_level: Annotated[int | None, typer.Option(help="For SD x4: how much is drawn anew, 0 to 350 [20].")] = None,
+    bits: Annotated[int | None, typer.Option(help="8 or 16 a channel [as the source].")] = None,
+    out: Annotated[Path | None, typer.Option(help="The new file, for one picture.")] = None,
+    format: Annotated[str | None, typer.Option(help="png, jpg, webp, avif or tiff.")] = None,
+    quality: Annotated[int | None, typer.Option(help="Of JPEG, WebP and AVIF, 1 to 100 [90].")] = None,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Also the folders in folders.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what would be done, and stop.")] = False,
+    models_dir: ModelsDir = None,
+    output_dir: OutputDir = None,
+    device: Device = None,
+) -> None:
+    """Enlarge pictures by an upscaler, or two blended; what the files say of themselves is kept."""
+    given = dict(locals())
+    with door() as stop:
+        from hires.commands.upscaling import pictures_in, request_from_flags, said, upscale_all
+        from hires.progress import Display
+
+        engine = engine_of(given, stop)
+        request = engine.prepare_extras(request_from_flags(given), out)
+        files = pictures_in(images, recursive)
+        if plan:
+            for path, _ in files:
+                typer.echo("\n".join(engine.upscale_plan(path, request)))
+            return
+        failed = False
+        done = upscale_all(engine, files, request, out, engine.settings.output_dir, Display)
+        for number, (path, result) in enumerate(done, start=1):
+            count = f"[{number}/{len(files)}] " if len(files) > 1 else ""
+            if isinstance(result, HiresError):
+                typer.echo(f"hires: {count}{path}: {result}", err=True)
+                failed = True
+                continue
+            typer.echo(str(result.path))
+            typer.echo(f"{count}{said(result)}", err=True)
+        if failed:
+            raise typer.Exit(USER_ERROR)
+
+
+@app.command("sd-upscale")
+def sd_upscale(
+    images: Annotated[list[Path], typer.Argument(help="Pictures.")],
+    prompt: Annotated[str | None, typer.Option("--prompt", "-p", help="What the picture shows.")] = None,
+    negative: Annotated[str | None, typer.Option("--negative", "-n", help="What to avoid.")] = None,
+    by: Annotated[float | None, typer.Option(help="Enlarge by this factor [2].")] = None,
+    to: Annotated[str | None, typer.Option(help="Enlarge to WIDTHxHEIGHT instead.")] = None,
+    upscaler: Annotated[str | None, typer.Option(help="See `hires upscalers` [Lanczos].")] = None,
+    denoise: Annotated[float | None, typer.Option(help="Denoising strength, 0 to 1 [0.35].")] = None,
+    tile: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT of a tile [the model's own size].")] = None,
+    overlap: Annotated[int | None, typer.Option(help="Pixels that tiles share at least [64, or an eighth].")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="With --preset a1111: its batches share seeds [1].")] = None,
+    mend_above: MendAbove = None,
+    preset: Annotated[str | None, typer.Option(help="even, or a1111: its joins and seeds [even].")] = None,
+    noise: Annotated[str | None, typer.Option(help="Drawn for the whole canvas, or for each tile [canvas].")] = None,
+    lock: Annotated[float | None, typer.Option(help="0 to 1: hold low frequencies to the source's [1].")] = None,
+    size_conditioning: Annotated[str | None, typer.Option(help="What SDXL is told: crop, canvas or native.")] = None,
+    tile_prompts: TilePrompts = None,
+    region: Annotated[
+        list[str] | None, typer.Option(help="x,y,width,height:prompt[:negative], in fractions. Repeatable.")
+    ] = None,
+    checkpoint: Annotated[str | None, typer.Option("--checkpoint", "-m", help="Model by name or hash.")] = None,
+    vae: Annotated[str | None, typer.Option(help="A separate VAE file.")] = None,
+    sampler: Annotated[str | None, typer.Option("--sampler", "-s", help="See `hires samplers`.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="See `hires samplers`.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps, of which the denoised share is made [20].")] = None,
+    cfg: Annotated[float | None, typer.Option(help="Guidance scale [7].")] = None,
+    seed: Annotated[int | None, typer.Option(help="-1 for a random one.")] = None,
+    batch_count: Annotated[int | None, typer.Option(help="Variants, each with the next seed [1].")] = None,
+    clip_skip: Annotated[int | None, typer.Option(help="1 = last layer of the text encoder.")] = None,
+    dialect: Annotated[str | None, typer.Option(help="Numbers as in the A1111 web UI (webui) or comfyui.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Say the tiles and denoiser calls, and stop.")] = False,
+    models_dir: ModelsDir = None,
+    output_dir: OutputDir = None,
+    device: Device = None,
+    weights: Weights = None,
+    memory: Memory = None,
+) -> None:
+    """Enlarge pictures and redraw them in overlapping tiles."""
+    given = dict(locals())
+    with door() as stop:
+        from hires.commands.redrawing import sd_upscale_request
+
+        _redraw(engine_of(given, stop), images, sd_upscale_request(given), plan)
+
+
+@app.command()
+def ultimate(
+    images: Annotated[list[Path], typer.Argument(help="Pictures.")],
+    prompt: Annotated[str | None, typer.Option("--prompt", "-p", help="What the picture shows.")] = None,
+    negative: Annotated[str | None, typer.Option("--negative", "-n", help="What to avoid.")] = None,
+    by: Annotated[float | None, typer.Option(help="Enlarge by this factor [2].")] = None,
+    to: Annotated[str | None, typer.Option(help="Enlarge to WIDTHxHEIGHT instead.")] = None,
+    upscaler: Annotated[str | None, typer.Option(help="See `hires upscalers` [Lanczos].")] = None,
+    denoise: Annotated[float | None, typer.Option(help="Denoising strength, 0 to 1 [0.35].")] = None,
+    tile: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT of a cell [the model's own size].")] = None,
+    padding: Annotated[int | None, typer.Option(help="Pixels of context around each cell [fits the model].")] = None,
+    mask_blur: Annotated[int | None, typer.Option(help="How softly cells are joined, 0 to 64 [8].")] = None,
+    mode: Annotated[str | None, typer.Option(help="Linear, Chess or None (seams only) [Linear].")] = None,
+    seams: Annotated[
+        str | None, typer.Option(help='None, "Band Pass", "Half Tile", "Half Tile + Intersections" [None].')
+    ] = None,
+    seam_denoise: Annotated[float | None, typer.Option(help="Denoising strength over seams [0.35].")] = None,
+    seam_width: Annotated[int | None, typer.Option(help="Pixels of a band [64].")] = None,
+    seam_blur: Annotated[int | None, typer.Option(help="Mask blur over seams [4].")] = None,
+    seam_padding: Annotated[int | None, typer.Option(help="Context over seams [16].")] = None,
+    mend_above: MendAbove = None,
+    preset: Annotated[str | None, typer.Option(help="even, a1111 or comfyui: their geometry [even].")] = None,
+    noise: Annotated[str | None, typer.Option(help="Drawn for the whole canvas, or for each tile [canvas].")] = None,
+    lock: Annotated[float | None, typer.Option(help="0 to 1: hold low frequencies to the source's [1].")] = None,
+    size_conditioning: Annotated[str | None, typer.Option(help="What SDXL is told: crop, canvas or native.")] = None,
+    tile_prompts: TilePrompts = None,
+    region: Annotated[
+        list[str] | None, typer.Option(help="x,y,width,height:prompt[:negative], in fractions. Repeatable.")
+    ] = None,
+    checkpoint: Annotated[str | None, typer.Option("--checkpoint", "-m", help="Model by name or hash.")] = None,
+    vae: Annotated[str | None, typer.Option(help="A separate VAE file.")] = None,
+    sampler: Annotated[str | None, typer.Option("--sampler", "-s", help="See `hires samplers`.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="See `hires samplers`.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps, of which the denoised share is made [20].")] = None,
+    cfg: Annotated[float | None, typer.Option(help="Guidance scale [7].")] = None,
+    seed: Annotated[int | None, typer.Option(help="-1 for a random one.")] = None,
+    batch_count: Annotated[int | None, typer.Option(help="Variants, each with the next seed [1].")] = None,
+    clip_skip: Annotated[int | None, typer.Option(help="1 = last layer of the text encoder.")] = None,
+    dialect: Annotated[str | None, typer.Option(help="Numbers as in the A1111 web UI (webui) or comfyui.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Say the tiles and denoiser calls, and stop.")] = False,
+    models_dir: ModelsDir = None,
+    output_dir: OutputDir = None,
+    device: Device = None,
+    weights: Weights = None,
+    memory: Memory = None,
+) -> None:
+    """Enlarge pictures and redraw them cell by cell, with context around each."""
+    given = dict(locals())
+    with door() as stop:
+        from hires.commands.redrawing import ultimate_request
+
+        _redraw(engine_of(given, stop), images, ultimate_request(given), plan)
+
+
+def _redraw(engine: Engine, images: list[Path], request: Any, plan: bool) -> None:
+    from hires.commands.redrawing import redraw_all
+    from hires.progress import Display
+
+    for image in images if plan else ():
+        typer.echo(f"{image.name}: {engine.redraw_plan(image, request)}")
+    if plan:
+        return
+    for done in redraw_all(engine, images, request, Display):
+        for path in done.paths:
+            typer.echo(str(path))
+        for note in done.notes:
+            typer.echo(note, err=True)
+        typer.echo(done.summary, err=True)
+
+
+@app.command("tiled")
+def tiled_command(
+    picture: Annotated[Path, typer.Argument(help="The picture to enlarge and draw over.")],
+    prompt: Annotated[str, typer.Option("--prompt", help="What the picture shows.")] = "",
+    negative: Annotated[str | None, typer.Option("--negative", "-n", help="What to avoid.")] = None,
+    scale: Annotated[float | None, typer.Option(help="Enlarge by this factor [2].")] = None,
+    upscaler: Annotated[str | None, typer.Option(help="None (Lanczos), Nearest, or a model's name [None].")] = None,
+    denoise: Annotated[float | None, typer.Option(help="Denoising strength, 0 to 1 [0.4].")] = None,
+    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in the place of the picture's size.")] = None,
+    checkpoint: Annotated[str | None, typer.Option("--checkpoint", "-m", help="Model by name or hash.")] = None,
+    vae: Annotated[str | None, typer.Option(help="A separate VAE file.")] = None,
+    vae_mode: VaeMode = None,
+    vae_tile: VaeTile = None,
+    sampler: Annotated[str | None, typer.Option("--sampler", "-s", help="See `hires samplers`.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="See `hires samplers`.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Sampling steps [20].")] = None,
+    cfg: Annotated[float | None, typer.Option(help="Guidance scale [7].")] = None,
+    seed: Annotated[int | None, typer.Option(help="-1 for a random one.")] = None,
+    tile: Tile = None,
+    tile_overlap: TileOverlap = None,
+    tile_batch: TileBatch = None,
+    tile_method: TileMethod = None,
+    jitter: Jitter = None,
+    region: RegionPrompt = None,
+    regions: RegionFile = None,
+    region_background: RegionBackground = None,
+    invert_noise: Annotated[
+        int | None, typer.Option(help="Noise inversion: so many steps up from the picture keep closer to it.")
+    ] = None,
+    retouch: Annotated[float | None, typer.Option(help="Noise inversion: above 1 smooths [1].")] = None,
+    renoise: Annotated[
+        float | None, typer.Option(help="Noise inversion: fresh noise in flat parts, 0 to 2 [1].")
+    ] = None,
+    kernel: Annotated[
+        int | None, typer.Option(help="Noise inversion: size of what counts as flat, pixels [64].")
+    ] = None,
+    plan: Plan = False,
+    models_dir: ModelsDir = None,
+    output_dir: OutputDir = None,
+    device: Device = None,
+    weights: Weights = None,
+    memory: Memory = None,
+) -> None:
+    """Enlarge a picture and draw over it in tiles that are joined at every step (Tiled Diffusion)."""
+    given = dict(locals())
+    with door() as stop:
+        from hires.imaging.pictures import open_picture
+        from hires.options import tiled_img2img_from_options
+        from hires.progress import Display
+
+        engine, request = engine_of(given, stop), tiled_img2img_from_options(given)
+        width, height = open_picture(picture).size
+        prepared, _ = engine.prepare_tiled(request, width, height)
+        typer.echo(prepared.plan(width, height).describe(), err=not plan)
+        if plan:
+            return
+        with Display() as display:
+            drawn = engine.tiled(picture, request, on_event=display)
+        for path in drawn.paths:
+            typer.echo(str(path))
+        typer.echo(drawn.summary, err=True)
+
+
+@app.command()
+def upscalers(models_dir: ModelsDir = None) -> None:
+    """List the upscalers that were found, by the names that --upscaler takes."""
+    with door() as stop:
+        from hires.models.upscale_names import upscaler_names
+
+        for name in upscaler_names(engine_of({"models_dir": models_dir}, stop).store):
+            typer.echo(name)

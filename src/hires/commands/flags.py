@@ -1,0 +1,50 @@
+"""Flags that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ModelsDir = Annotated[Path | None, typer.Option(help="Folder with checkpoints/, vae/, loras/ ... (or A1111's names).")]
+InputDir = Annotated[Path | None, typer.Option(help="Folder of the pictures that workflows load.")]
+OutputDir = Annotated[Path | None, typer.Option(help="Folder for results.")]
+CustomNodesDir = Annotated[
+    Path | None, typer.Option(help="Folder of other people's nodes; their code is run with your rights.")
+]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+Weights = Annotated[str | None, typer.Option(help="Hold weights as auto, float32, float16 or bfloat16.")]
+Memory = Annotated[str | None, typer.Option(help="What a run may use, like 4GB (on the CPU: the whole process).")]
+VaeMode = Annotated[
+    str | None,
+    typer.Option(help="Decode and encode: auto, untiled, exact, exact-lowram, exact-disk, fast or blend [auto]."),
+]
+VaeTile = Annotated[int | None, typer.Option(help="Side of the VAE's tiles in pixels, where it is tiled [512].")]
+Tiled = Annotated[
+    bool | None, typer.Option("--tiled/--no-tiled", help="Tiled Diffusion: denoise in tiles joined at every step.")
+]
+Tile = Annotated[str | None, typer.Option(help="Tile size in latent cells of 8 pixels, WIDTHxHEIGHT or one [96].")]
+TileOverlap = Annotated[int | None, typer.Option(help="How far tiles overlap, in latent cells [48].")]
+TileBatch = Annotated[int | None, typer.Option(help="Tiles at once [4].")]
+TileMethod = Annotated[
+    str | None, typer.Option(help="Cosine, MultiDiffusion, Mixture of Diffusers or SpotDiffusion [Cosine].")
+]
+Jitter = Annotated[bool | None, typer.Option("--jitter/--no-jitter", help="Move the tiles from step to step.")]
+TilePrompts = Annotated[
+    str | None,
+    typer.Option(
+        help="What tiles are told: the prompt and their part of the regions (regions), beside these only the words "
+        "that the model looks for there (attention), or the prompt alone (off) [regions]."
+    ),
+]
+MendAbove = Annotated[
+    float | None, typer.Option(help="Draw joins of a higher seam index once more, as 1.03; 0 never [0].")
+]
+RegionPrompt = Annotated[
+    list[str] | None,
+    typer.Option(help="x,y,width,height:prompt[:negative[:Foreground[:feather[:seed]]]], in fractions. Repeatable."),
+]
+RegionFile = Annotated[Path | None, typer.Option(help='Regions as JSON {"bbox_controls": [...]}.')]
+RegionBackground = Annotated[str | None, typer.Option(help="Under regions draw: fill (what is bare), on, off [fill].")]
+Plan = Annotated[bool, typer.Option("--plan", help="Say the tiles and the memory it would take, and stop.")]
