@@ -17,7 +17,7 @@ RANKS = [
     ("recipes", "pocket"),
     ("drawn", "jobs"),
     ("api",),
-    ("converting", "demo", "evaluating", "options", "progress"),
+    ("converting", "demo", "evaluating", "options", "progress", "told", "verifying"),
     ("commands",),
     ("cli", "server", "ui"),
 ]

@@ -18,7 +18,8 @@ from hires.errors import HiresError, WorkflowError
 from hires.graph.report import RunReport
 from hires.graph.workflow import Workflow
 from hires.imaging.pictures import open_picture
-from hires.metadata.files import picture_texts, save_png, save_webp, user_comment
+from hires.metadata.exif import put_texts
+from hires.metadata.files import picture_texts, save_png, save_webp
 from hires.metadata.workflows import file_texts
 from hires.nodes.context import Counts
 from hires.settings import Settings
@@ -109,7 +110,7 @@ def test_every_container_gives_the_same_pixels(engine: Engine, tmp_path: Path) -
     picture = Image.new("RGB", (8, 8))
     save_webp([picture], tmp_path / "a.webp", texts)
     exif = Image.Exif()
-    exif.get_ifd(0x8769)[0x9286] = user_comment(texts)
+    put_texts(exif, texts)
     picture.save(tmp_path / "a.jpg", exif=exif)
     picture.save(tmp_path / "a.avif", exif=exif.tobytes())
     for name in ("a.webp", "a.jpg", "a.avif"):

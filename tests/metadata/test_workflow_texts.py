@@ -14,7 +14,8 @@ from PIL import Image
 
 from hires.errors import HiresError, ImageFileError, ModelFileError
 from hires.metadata import workflows
-from hires.metadata.files import picture_texts, save_png, user_comment
+from hires.metadata.exif import put_texts
+from hires.metadata.files import picture_texts, save_png
 from hires.metadata.workflows import file_texts
 
 API = '{"1": {"class_type": "Älpha 猫", "inputs": {}}}'
@@ -110,9 +111,9 @@ def test_exif_tags_of_webp(prefix: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["a fox\nSteps: 1", "猫猫猫 a: {b|c}\nNegative prompt: x"])
 def test_exif_comment_holds_infotext_and_workflow(text: str, tmp_path: Path) -> None:
-    texts = {"parameters": text, "prompt": API, "workflow": '{"nodes": []}'}
+    texts = {"parameters": text, "prompt": PLAIN_API, "workflow": '{"nodes": []}'}
     exif = Image.Exif()
-    exif.get_ifd(0x8769)[0x9286] = user_comment(texts)
+    put_texts(exif, texts)
     Image.new("RGB", (4, 4)).save(tmp_path / "x.jpg", exif=exif)
     assert file_texts(tmp_path / "x.jpg") == texts
     with Image.open(tmp_path / "x.jpg") as picture:
@@ -153,7 +154,7 @@ def test_damaged_files_raise_nothing_but_ours(
     if kind != "png":
         exif = Image.Exif()
         exif[0x0110] = "prompt:{}"
-        exif.get_ifd(0x8769)[0x9286] = user_comment({"prompt": API})
+        put_texts(exif, {"prompt": API})
         buffer = BytesIO()
         Image.new("RGB", (4, 4)).save(buffer, format={"webp": "WEBP", "jpg": "JPEG"}[kind], exif=exif)
         data = bytearray(buffer.getvalue())

@@ -112,3 +112,17 @@ def test_the_prediction_holds_for_a_real_call() -> None:
     assert before < peak <= predicted
     # beyond the constant for libraries, it is no wild guess
     assert predicted - 100_000_000 <= 2 * peak - before
+
+
+def test_weights_are_moved_away_where_nothing_fits_beside_them() -> None:
+    budget = Budget(100, CPU, stated=True)
+    choices = [Choice("whole", 90), Choice("in tiles", 70)]
+    assert budget.choose("decoding", choices, held=10).name == "whole"
+    assert budget.choose("decoding", choices, held=30).name == "in tiles"
+    assert budget.choose("decoding", choices, held=40, movable=lambda: 25) == Choice(
+        "in tiles, other weights moved away", 45
+    )
+    assert budget.choose("decoding", choices, held=40, movable=lambda: 30).name == "whole, other weights moved away"
+    with pytest.raises(MemoryLimitError, match="moved away") as caught:
+        budget.choose("decoding", choices, held=80, movable=lambda: 30)
+    assert caught.value.needed == 120

@@ -1,6 +1,7 @@
 """The memory forecast of a workflow: sizes read from the graph, choices that fit, and refusal before anything runs."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -107,10 +108,10 @@ def test_the_choice_is_stored_with_the_picture(tmp_path: Path) -> None:
 
 
 class Held(Budget):
-    """A budget of a process that holds nothing yet."""
+    """A budget of a process that holds its weights alone."""
 
     def held(self, weights: int = 0) -> int:
-        return 0
+        return weights
 
 
 def test_prompts_go_one_by_one_where_both_do_not_fit(tmp_path: Path) -> None:
@@ -137,3 +138,33 @@ def test_one_prompt_at_a_time_draws_the_same(tmp_path: Path, monkeypatch: pytest
     whole = drawn("whole")
     monkeypatch.setattr("hires.nodes.drawing.entries_together", lambda *_: 1)
     assert whole.std() > 1 and np.abs(drawn("single") - whole).max() <= 1
+
+
+@pytest.fixture
+def wide(write_checkpoint: Callable[..., Path], tmp_path: Path) -> Engine:
+    """An engine with a thin checkpoint in float32."""
+    (tmp_path / "models" / "checkpoints").mkdir(parents=True)
+    write_checkpoint("thin_sd15", tmp_path / "models" / "checkpoints" / "thin.safetensors")
+    return engine_in(tmp_path)
+
+
+def test_weights_are_halved_where_nothing_else_helps_and_that_is_said(wide: Engine) -> None:
+    workflow = two_pass(wide, checkpoint="thin", width=64, height=64)
+    assert not wide.forecast(workflow).halved
+    full = wide.store.held_bytes()
+    wide.budget = Held(full // 2, CPU, True)
+    with pytest.raises(MemoryLimitError) as caught:
+        wide.forecast(workflow)
+    wide.budget = Held(caught.value.needed, CPU, True)
+    halved = wide.forecast(workflow)
+    assert halved.halved and wide.store.held_bytes() < 0.8 * full
+    assert "weights in half precision" in halved.describe() and "weights in half precision" in halved.stored()
+
+
+def test_what_even_half_the_weights_do_not_help_leaves_them_as_they_were(wide: Engine) -> None:
+    workflow = two_pass(wide, checkpoint="thin", width=64, height=64)
+    wide.forecast(workflow)
+    wide.budget = Held(wide.store.held_bytes() // 10, CPU, True)
+    with pytest.raises(MemoryLimitError):
+        wide.forecast(workflow)
+    assert wide.store.placement.weights == "auto"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,11 +84,17 @@ class Budget:
         """The predicted peak of the process during a stage."""
         return (self.held() if held is None else held) + need
 
-    def choose(self, what: str, choices: Iterable[Choice], held: int | None = None, movable: int = 0) -> Choice:
+    def choose(
+        self,
+        what: str,
+        choices: Iterable[Choice],
+        held: int | None = None,
+        movable: Callable[[], int] = lambda: 0,
+    ) -> Choice:
         """The first choice that fits; MemoryLimitError, which names the smallest budget that would do, when none does.
 
         Choices come in the order in which they are liked, and are asked for only as long as none fits. Where none does,
-        they are gone through again with `movable` bytes of what is held moved away.
+        they are gone through again with movable() bytes of what is held moved away.
         """
         room = self.room(held)
         refused = []
@@ -96,14 +102,16 @@ class Budget:
             if choice.need <= room:
                 return choice
             refused.append(choice)
+        away = movable()
+        if away:
+            refused = [Choice(f"{choice.name}, {MOVED_AWAY}", choice.need - away) for choice in refused]
         for choice in refused:
-            if movable and choice.need - movable <= room:
-                return Choice(f"{choice.name}, {MOVED_AWAY}", choice.need - movable)
+            if choice.need <= room:
+                return choice
         smallest = min(refused, key=lambda choice: choice.need)
-        name = f"{smallest.name}, {MOVED_AWAY}" if movable else smallest.name
-        needed = self.total(smallest.need - movable, held)
+        needed = self.total(smallest.need, held)
         raise MemoryLimitError(
-            f"{what} needs {in_words(needed)} at least ({name}), {self.whose()} is {in_words(self.limit)}",
+            f"{what} needs {in_words(needed)} at least ({smallest.name}), {self.whose()} is {in_words(self.limit)}",
             self.advice(),
             needed,
         )

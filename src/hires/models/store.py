@@ -28,7 +28,7 @@ from hires.models.clip import TextStack
 from hires.models.controlnet import ControlNet, load_controlnet
 from hires.models.folder import is_diffusers_folder
 from hires.models.handles import DiffusionModel, VaeModel
-from hires.models.hashes import HashCache, legacy_hash
+from hires.models.hashes import LORA_SHORT, HashCache, legacy_hash
 from hires.models.hypernetwork import Networks, load_hypernetwork
 from hires.models.inspection import ModelInfo, inspect
 from hires.models.lora import LoraFile, open_lora
@@ -135,21 +135,39 @@ class ModelStore:
 
     def find(self, kind: str, name: str) -> Path:
         """The file that `name` means: a relative path with either separator, in any case, a unique file name or stem,
-        "name [hash]", or a hash. Only files in the kind's folders can be meant. ModelFileError otherwise."""
+        "name [hash]", or a hash. Only files in the kind's folders can be meant. ModelFileError otherwise.
+
+        Of a name and a hash that mean two files, the hash counts; a name whose hash nothing has is found by the name.
+        """
         entries = self.entries(kind)
         bare, stated_hash = split_title(name)
-        for wanted in dict.fromkeys((name, bare)):
-            if (entry := match_name(entries, wanted)) is not None:
-                return entry.path
-        if stated_hash is not None and (path := self._by_hash(entries, stated_hash)) is not None:
-            return path
-        raise self._not_found(kind, name, entries)
+        named = next((entry for wanted in (name, bare) if (entry := match_name(entries, wanted)) is not None), None)
+        if stated_hash is None or (named is not None and self.has_hash(kind, named.path, stated_hash)):
+            path = None if named is None else named.path
+        else:
+            path = self._by_hash(kind, entries, stated_hash) or (None if named is None else named.path)
+        if path is None:
+            raise self._not_found(kind, name, entries)
+        return path
 
-    def _by_hash(self, entries: Sequence[Entry], stated: str) -> Path | None:
-        """The file with a sha256 that starts as stated, or with that legacy hash."""
+    def has_hash(self, kind: str, path: Path, stated: str) -> bool:
+        """Whether a file's sha256 starts as stated, or it has that legacy hash; or a LoRA that of its tensors."""
+        if not path.is_file():
+            return False
+        stated = stated.lower()
+        if len(stated) == 8 and legacy_hash(path) == stated:
+            return True
+        return self.hashes.sha256(path).startswith(stated) or (
+            kind == "loras" and self.hashes.lora(path).startswith(stated[:LORA_SHORT])
+        )
+
+    def _by_hash(self, kind: str, entries: Sequence[Entry], stated: str) -> Path | None:
+        """The file with that hash."""
         files = [entry.path for entry in entries if entry.path.is_file()]
         if len(stated) == 8:
             return next((path for path in files if legacy_hash(path) == stated), None)
+        if kind == "loras" and (of_tensors := self._by_lora_hash(files, stated)) is not None:
+            return of_tensors
         unknown = []
         for path in files:
             known = self.hashes.known_sha256(path)
@@ -160,6 +178,11 @@ class ModelStore:
         if sum(path.stat().st_size for path in unknown) > HASHED_ON_DEMAND_BYTES:
             return None
         return next((path for path in unknown if self.hashes.sha256(path).startswith(stated)), None)
+
+    def _by_lora_hash(self, files: Sequence[Path], stated: str) -> Path | None:
+        if sum(path.stat().st_size for path in files) > HASHED_ON_DEMAND_BYTES:
+            return None
+        return next((path for path in files if self.hashes.lora(path).startswith(stated[:LORA_SHORT])), None)
 
     def _not_found(self, kind: str, name: str, entries: Sequence[Entry]) -> ModelFileError:
         """The error that names what is close and where it was looked for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -12,9 +12,10 @@ from hires.errors import ModelFileError
 from hires.graph.declare import node
 from hires.graph.inputs import Bool, Choice, Extra, Float, Int
 from hires.models.clip import TextStack
+from hires.nodes.context import RunContext
+from hires.nodes.texts import EncodedTexts, Encoding
 from hires.nodes.types import Clip, Conditioning, ConditioningList, Dialect, Pixels, Prompt
-from hires.text.encode import Emphasis as EmphasisMode
-from hires.text.encode import encode_comfy, encode_webui
+from hires.text.encode import encode_comfy
 from hires.text.schedule import schedule
 from hires.text.syntax_webui import split_and, split_networks, strip_comments
 
@@ -44,27 +45,26 @@ def text_encode(
     schedule_calls_before: Calls = 0,
     negative: Annotated[bool, Bool(), Extra] = False,
     zero_if_empty: Annotated[bool, Bool(), Extra] = False,
+    comments: Annotated[bool, Bool(), Extra] = True,
+    old_scheduling: Annotated[bool, Bool(), Extra] = False,
+    context: RunContext | None = None,
 ) -> ConditioningList:
     """Encode a prompt. In the A1111 dialect with its prompt schedules over `schedule_calls` denoiser calls
-    (of the second pass when `schedule_calls_before` says how many the first one had), AND parts and BREAK."""
+    (of the second pass when `schedule_calls_before` says how many the first one had), AND parts and BREAK; each text
+    that comes up is encoded once. `old_scheduling` is the timeline from before A1111 1.6."""
     _check_clip(clip)
     if dialect == "comfyui":
         cond, pooled = encode_comfy(clip, text)
         return [(cond, {"pooled_output": pooled})]
-    text, _ = split_networks(strip_comments(text))
+    text, _ = split_networks(strip_comments(text) if comments else text)
     parts = [(text, 1.0)] if negative else split_and(text)
+    how = Encoding(emphasis, comma_backtrack, zero_if_empty)
+    texts = context.texts if context is not None else EncodedTexts()
     entries: ConditioningList = []
     for part, weight in parts:
         first = 0
-        for until, variant in _variants(part, schedule_calls, schedule_calls_before):
-            cond, pooled = encode_webui(
-                clip,
-                variant,
-                emphasis=cast(EmphasisMode, emphasis),
-                comma_backtrack=comma_backtrack,
-                clip_skip=-(clip.layer or -1),
-                zero_if_empty=zero_if_empty,
-            )
+        for until, variant in _variants(part, schedule_calls, schedule_calls_before, old_scheduling):
+            cond, pooled = texts.encode(clip, variant, how)
             options: dict[str, Any] = {"pooled_output": pooled, "calls": (first, until)}
             if len(parts) > 1 or weight != 1.0:
                 options["and_weight"] = weight
@@ -74,11 +74,11 @@ def text_encode(
     return entries
 
 
-def _variants(text: str, calls: int, calls_before: int) -> list[tuple[int, str]]:
+def _variants(text: str, calls: int, calls_before: int, old: bool) -> list[tuple[int, str]]:
     """(last denoiser call, text) of a prompt schedule; the text as it is where no number of calls is known."""
     if calls == 0:
         return [(ENDLESS, text)]
-    return schedule(text, calls_before, calls) if calls_before else schedule(text, calls)
+    return schedule(text, calls_before, calls, old) if calls_before and not old else schedule(text, calls, old=old)
 
 
 @node("CLIPTextEncodeSDXL", category="advanced/conditioning", outputs=("CONDITIONING",))

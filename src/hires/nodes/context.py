@@ -18,6 +18,7 @@ from hires.imaging.upscalers import PLAIN as PLAIN_UPSCALERS
 from hires.models.budget import Budget
 from hires.models.store import ModelStore
 from hires.models.upscale_names import upscaler_file, upscaler_names
+from hires.nodes.texts import EncodedTexts
 from hires.sampling.trajectories import TrajectoryCache
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff")
@@ -67,6 +68,7 @@ class RunContext(Context):
     given: Mapping[str, Path] = field(default_factory=dict)
     """Pictures handed to the run by whoever started it: name -> file, anywhere. They stand for the input folder."""
     kept: KeptWork | None = None
+    texts: EncodedTexts = field(default_factory=EncodedTexts)
 
     def is_stopped(self) -> bool:
         """Whether the user asked the run to stop; polled before every denoiser call."""

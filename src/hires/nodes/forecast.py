@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -119,7 +120,7 @@ def _planned(workflow: ValidatedWorkflow, context: RunContext, budget: Budget) -
     held = budget.held(context.store.held_bytes()) + PICTURE * (sum(pixels) + (COPIES - 1) * max(pixels, default=0))
     stages, refused = [], []
     for need in needs:
-        movable = context.store.movable_bytes(need.working)
+        movable = partial(context.store.movable_bytes, need.working)
         try:
             stages.append(Stage(need.node_id, need.what, budget.choose(need.what, need.choices, held, movable)))
         except MemoryLimitError as error:
@@ -144,9 +145,10 @@ def _check_files(workflow: ValidatedWorkflow, context: RunContext, budget: Budge
         if node.type.name.startswith("CheckpointLoader") and "ckpt_name" in node.constants:
             with suppress(ModelFileError, OSError):
                 path = context.store.find("checkpoints", str(node.constants["ckpt_name"]))
-                if path.is_file():
+                most = LEAST_SHARE * path.stat().st_size
+                if path.is_file() and most > max(largest, budget.limit - budget.begun):
                     half = 0.5 if inspect(path, with_hash=False).precision == "float32" else 1.0
-                    largest = max(largest, LEAST_SHARE * half * path.stat().st_size)
+                    largest = max(largest, half * most)
     needed = budget.begun + int(largest)
     if needed > budget.limit:
         raise MemoryLimitError(

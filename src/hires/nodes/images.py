@@ -6,11 +6,14 @@ import json
 import math
 import secrets
 import string
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
+from PIL.Image import Image as Picture
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -19,6 +22,7 @@ from hires.graph.declare import NodeResult, node
 from hires.graph.inputs import Bool, Choice, Extra, FileChoice, Float, Int, Text
 from hires.imaging.masks import as_grey
 from hires.imaging.pictures import alpha_mask, eight_bit, open_frames, open_picture, to_pictures, to_tensor
+from hires.metadata.carrying import PLAIN_ENDINGS, save_raster, why_not
 from hires.metadata.files import ascii_json, save_png, save_webp, write_numbered
 from hires.metadata.infotext import for_image
 from hires.nodes.context import RunContext
@@ -78,17 +82,29 @@ def save_image(
     images: Image,
     filename_prefix: Prefix = "ComfyUI",
     parameters: Annotated[str, Text(multiline=True), Extra] = "",
+    format: Annotated[str, Choice(tuple(PLAIN_ENDINGS)), Extra] = "png",
+    quality: Annotated[int, Int(1, 100), Extra] = 90,
     context: RunContext,
 ) -> NodeResult:
-    """Write each picture as a PNG with the workflow, and with infotext where the recipe gave it."""
+    """Write each picture with the workflow, and with infotext where the recipe gave it.
+
+    `quality` is of JPEG, WebP and AVIF. What such a format cannot hold, or whose infotext it cannot, becomes a PNG.
+    """
     folder, stem = context.output_folder(filename_prefix)
-    saved = _write_pngs(images, folder, stem, context, parameters)
+    saved = _write_pictures(images, folder, stem, context, parameters, format=format, quality=quality)
     subfolder = _subfolder(folder, context)
     return NodeResult(ui={"images": [{"filename": name, "subfolder": subfolder, "type": "output"} for name in saved]})
 
 
-def _write_pngs(
-    images: Tensor, folder: Path, stem: str, context: RunContext, parameters: str = "", compression: int = 4
+def _write_pictures(
+    images: Tensor,
+    folder: Path,
+    stem: str,
+    context: RunContext,
+    parameters: str = "",
+    compression: int = 4,
+    format: str = "png",
+    quality: int = 90,
 ) -> list[str]:
     """The names of the files, one per picture."""
     names = []
@@ -96,9 +112,19 @@ def _write_pngs(
         texts = workflow_texts(context)
         if parameters:
             texts = {"parameters": for_image(parameters, index)} | texts
-        write = partial(save_png, picture, texts=texts, compression=compression)
-        names.append(write_numbered(folder, stem, ".png", write).name)
+        if (reason := why_not(format, picture.width, picture.height, texts)) is not None:
+            context.note(f"written as PNG: {reason}")
+            format = "png"
+        if format == "png":
+            write = partial(save_png, picture, texts=texts, compression=compression)
+        else:
+            write = partial(_write_lossy, picture, format, texts, quality)
+        names.append(write_numbered(folder, stem, PLAIN_ENDINGS[format], write).name)
     return names
+
+
+def _write_lossy(picture: Picture, kind: str, texts: Mapping[str, str], quality: int, path: Path) -> None:
+    save_raster(np.asarray(picture), path, kind, texts, quality=quality)
 
 
 def workflow_texts(context: RunContext) -> dict[str, str]:
@@ -116,7 +142,7 @@ def _subfolder(folder: Path, context: RunContext) -> str:
 def previewed(images: Tensor, context: RunContext) -> NodeResult:
     """Pictures written to the folder of previews, for a client to show."""
     stem = "ComfyUI_temp_" + "".join(secrets.choice(string.ascii_lowercase) for _ in range(5))
-    names = _write_pngs(images, context.temp.path, stem, context, compression=1)
+    names = _write_pictures(images, context.temp.path, stem, context, compression=1)
     return NodeResult(ui={"images": [{"filename": name, "subfolder": "", "type": "temp"} for name in names]})
 
 

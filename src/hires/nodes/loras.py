@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Annotated
 
 from hires.graph.declare import NodeResult, node
-from hires.graph.inputs import FileChoice, Float
+from hires.graph.inputs import Extra, FileChoice, Float, Int, Text
 from hires.models.clip import TextStack
 from hires.models.handles import DiffusionModel
 from hires.models.lora import Applied, apply_lora
+from hires.models.lora_blocks import block_weights as factors_of
 from hires.models.patches import Hypernetwork, patched
 from hires.nodes.context import RunContext
 from hires.nodes.types import Clip, Model
 
 LoraName = Annotated[str, FileChoice("loras")]
 HypernetworkName = Annotated[str, FileChoice("hypernetworks")]
+BlockWeights = Annotated[str, Text(), Extra]
 LoraStrength = Annotated[float, Float(-100.0, 100.0, 0.01)]
 
 
@@ -26,12 +28,21 @@ def load_lora(
     lora_name: LoraName,
     strength_model: LoraStrength = 1.0,
     strength_clip: LoraStrength = 1.0,
+    block_weights: BlockWeights = "",
+    rank: Annotated[int, Int(0, 4096), Extra] = 0,
     context: RunContext,
 ) -> NodeResult | tuple[DiffusionModel | None, TextStack | None]:
-    """Lay a LoRA over the UNet and the text encoder; both strengths 0 change nothing and load nothing."""
+    """Lay a LoRA over the UNet and the text encoder; both strengths 0 change nothing and load nothing.
+
+    block_weights: factors of the strength block by block, as numbers or a preset's name (see lora_blocks.py). rank
+    cuts the LoRA to its first ranks; 0 takes all.
+    """
     if strength_model == 0.0 and strength_clip == 0.0:
         return model, clip
-    applied = apply_lora(model, clip, context.store.lora(lora_name), strength_clip, strength_model)
+    owner = model or clip
+    factors = factors_of(block_weights, owner.family) if block_weights and owner is not None else None
+    file = context.store.lora(lora_name)
+    applied = apply_lora(model, clip, file, strength_clip, strength_model, factors, dyn=rank or None)
     return _result(applied, (applied.model, applied.clip))
 
 

@@ -10,12 +10,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from PIL import Image as PillowImage
 from torch import Tensor
 
 from hires.errors import SettingError
+from hires.imaging.inpaint_masks import latent_mask
 from hires.imaging.sizes import LATENT
 from hires.models.handles import DiffusionModel, VaeModel
 from hires.nodes.context import RunContext
@@ -273,9 +273,7 @@ def _latent_mask(job: Job) -> Tensor:
     """The web UI's latent mask (1, 1, h, w) of zeros and ones: resized with the crop, then to the latent, rounded."""
     fitted = resize_and_fill(job.mask()[None, ..., None], job.size)[0, ..., 0]
     picture = PillowImage.fromarray((fitted.clamp(0, 1) * 255).round().to(torch.uint8).numpy())
-    size = (job.size[1] // LATENT, job.size[0] // LATENT)
-    small = np.asarray(picture.resize(size, PillowImage.Resampling.BICUBIC), dtype=np.float32) / 255.0
-    return torch.from_numpy(np.around(small))[None, None]
+    return latent_mask(picture)
 
 
 def in_batches(plan: RedrawPlan, batch: int) -> RedrawPlan:

@@ -136,6 +136,7 @@ def hires_tile_prompts(
         "emphasis": emphasis,
         "comma_backtrack": comma_backtrack,
         "schedule_calls": schedule_calls,
+        "context": context,
     }
     if clip is None or not clip.clips:
         raise ModelFileError("the checkpoint holds no text encoder", "Load one with CLIPLoader.")
