@@ -7,6 +7,7 @@ engine.txt2img(prompt="1girl, smile, beach", scale=2).pictures[0].show()
 
 from __future__ import annotations
 
+import platform
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -33,8 +34,10 @@ from hires.imaging.pictures import open_picture
 from hires.imaging.sizes import check_size
 from hires.imaging.upscalers import LATENT_UPSCALERS, PLAIN, find_name
 from hires.metadata.carrying import format_of
-from hires.metadata.files import picture_texts
+from hires.metadata.origin import KEY as ORIGIN
+from hires.metadata.origin import Origin
 from hires.models.budget import free_bytes, stated_budget
+from hires.models.checkpoint import file_identity
 from hires.models.inspection import ModelInfo, inspect
 from hires.models.native import native_size
 from hires.models.precision import WeightsPolicy
@@ -44,14 +47,16 @@ from hires.nodes.context import Counts, RunContext, TempFolder
 from hires.nodes.forecast import Forecast, forecast
 from hires.nodes.redraw_run import planned_calls
 from hires.nodes.registry import node_registry
+from hires.nodes.texts import EncodedTexts
 from hires.nodes.tile_words import LOOKS
 from hires.nodes.upscaling import plan_of
 from hires.pocket import BUILT_IN_FOLDER, BUILT_IN_NAME
+from hires.recipes.embedded import embedding_facts, renamed_embeddings, with_renamed
 from hires.recipes.extras import Extras, check_extras, extras, target_of
-from hires.recipes.facts import ModelFacts, stated_facts
-from hires.recipes.infotext import infotext, request_from
-from hires.recipes.networks import fact_key, lora_names
-from hires.recipes.read_file import read_file
+from hires.recipes.facts import NATIVE_SIZE_UNKNOWN, ModelFacts, stated_facts
+from hires.recipes.infotext import infotext
+from hires.recipes.networks import HYPERNET, fact_key, hypernetwork_names, lora_names
+from hires.recipes.read_file import read_file, read_texts, request_in
 from hires.recipes.read_workflow import request_of_workflow
 from hires.recipes.redraw import Redrawing, sampler_of
 from hires.recipes.request import HiresFix, Txt2Img, check_request, with_seeds
@@ -60,8 +65,10 @@ from hires.recipes.sd_upscale import SDUpscale, check_sd_upscale
 from hires.recipes.tiled_img2img import TiledImg2Img, check_tiled_img2img, tiled_img2img
 from hires.recipes.txt2img import txt2img
 from hires.recipes.ultimate import UltimateUpscale, check_ultimate
+from hires.recipes.wording import Phrasebook, per_picture, worded
 from hires.sampling.trajectories import TrajectoryCache
 from hires.settings import Settings, load_settings
+from hires.text.styles import load_styles
 
 MEGABYTE = 1_000_000
 CACHED_SHARE = 10
@@ -99,7 +106,17 @@ class Engine:
         self.results = ResultCache(limit)
         self.kept = kept_work(self.settings, device)
         self.trajectories = TrajectoryCache(limit // 4, self.kept)
+        self.texts = EncodedTexts()
         self.temp = TempFolder()
+        self._known_facts: dict[tuple[str, str], ModelFacts] = {}
+        self.origin = Origin(
+            version=__version__,
+            torch=torch.__version__,
+            device=device.type,
+            device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+            weights=self.settings.weights,
+            precision=str(compute_dtype).removeprefix("torch."),
+        )
 
     def run(
         self,
@@ -127,7 +144,7 @@ class Engine:
         validated = validate(parsed, self.registry, context, targets)
         if validated.faults and not validated.outputs:
             validate(parsed, self.registry, context, targets, everything=True).raise_for_faults()
-        extra = dict(extra_pnginfo or {})
+        extra = {ORIGIN: self.origin.stored(), **(extra_pnginfo or {})}
         with torch.inference_mode():
             needs = forecast(validated, context)
         if needs is not None and needs.budget.stated:
@@ -173,6 +190,10 @@ class Engine:
         """The workflow of a file of any kind, without checking it; models that an infotext names may be missing."""
         return self._parse(file, self._context(Counts()), lenient=True)
 
+    def read_texts(self, texts: Mapping[str, str], name: str) -> Workflow | Txt2Img:
+        """What the texts of a file of that name ask for: its workflow, else the request of its infotext."""
+        return read_texts(texts, name, self.registry, self._context(Counts()))
+
     def editor_file(self, workflow: Workflow) -> dict[str, Any]:
         """A workflow as the node editor saves it."""
         return editor_file(workflow, self.registry, self._context(Counts()))
@@ -198,15 +219,17 @@ class Engine:
         request = replace(request or Txt2Img(), **fields)
         if hires is not None:
             request = replace(request, hires=hires)
-        request, facts = self.prepare(request)
+        request, _ = self.prepare(request)
         counts = Counts()
         reports, paths = [], []
-        for batch in range(request.batch_count):
-            flow = txt2img(request, facts, batch)
-            report = self.run(flow, on_event=on_event, force_outputs=True, counts=counts)
-            raise_failure(report)
-            reports.append(report)
-            paths += self.saved(report)
+        for part in per_picture(request, self.phrasebook(request)):
+            part, facts = self.prepare(part)
+            for batch in range(part.batch_count):
+                flow = txt2img(part, facts, batch)
+                report = self.run(flow, on_event=on_event, force_outputs=True, counts=counts)
+                raise_failure(report)
+                reports.append(report)
+                paths += self.saved(report)
         return Drawn(request, paths, [open_picture(path) for path in paths], reports, counts)
 
     def upscale(
@@ -355,7 +378,7 @@ class Engine:
 
         With `lenient`, models that are not there keep the name and hash that the request states.
         """
-        checkpoint = request.checkpoint or self._default_checkpoint()
+        checkpoint = request.checkpoint or self.default_checkpoint()
         facts: dict[str, ModelFacts] = {}
 
         def find(kind: str, name: str) -> str:
@@ -369,6 +392,7 @@ class Engine:
             return found.name
 
         request = with_seeds(replace(request, checkpoint=find("checkpoints", checkpoint)))
+        request = worded(request, self.phrasebook(request))
         if request.vae:
             request = replace(request, vae=find("vae", request.vae))
         if request.refiner is not None:
@@ -378,8 +402,15 @@ class Engine:
             second = find("checkpoints", request.hires.checkpoint)
             request = replace(request, hires=replace(request.hires, checkpoint=second))
         for name in lora_names(request):
+            stated = request.hashes.get(fact_key(name))
             with suppress(ModelFileError):  # an unknown LoRA is noted, and the picture drawn without it, as in A1111
-                facts[fact_key(name)] = self._facts("loras", name)
+                facts[fact_key(name)] = self._facts("loras", f"{name} [{stated}]" if stated else name)
+        for name in hypernetwork_names(request):
+            with suppress(ModelFileError):
+                facts[fact_key(name, HYPERNET)] = self._hypernetwork_facts(name)
+        embeddings = self.store.directories("embeddings")
+        request = with_renamed(request, renamed_embeddings(request, embeddings))
+        facts |= embedding_facts(request, self.store)
         native = facts[request.checkpoint or ""].native_size
         if request.tiled is not None and request.tiled.overwrite_width and request.tiled.overwrite_height:
             request = replace(request, width=request.tiled.overwrite_width, height=request.tiled.overwrite_height)
@@ -394,11 +425,14 @@ class Engine:
         return request, facts
 
     def request_of(self, picture: Path) -> Txt2Img:
-        """The request that a picture's infotext describes."""
-        texts = picture_texts(open_picture(picture))
-        if "parameters" not in texts:
-            raise SettingError(f"{picture.name} carries no generation parameters")
-        return request_from(texts["parameters"])
+        """The request that a file's infotext describes, or its workflow where it has that alone."""
+        return request_in(picture, self.registry, self._context(Counts()))
+
+    def phrasebook(self, request: Txt2Img | None = None) -> Phrasebook:
+        """The styles and wildcards of the settings; styles are read only where a request names some."""
+        wanted = request is None or bool(request.styles)
+        folder = self.settings.wildcards_dir or self.settings.models_dir / "wildcards"
+        return Phrasebook(load_styles(self.settings.styles_files) if wanted else {}, (folder,))
 
     def models(self) -> list[ModelInfo]:
         """Every model file in the folders, the built-in one included."""
@@ -427,6 +461,7 @@ class Engine:
             temp=self.temp,
             budget=self.budget,
             kept=self.kept,
+            texts=self.texts,
         )
         context.stop = self.stop
         return context
@@ -447,18 +482,28 @@ class Engine:
         request, facts = self.prepare(found, lenient)
         return Workflow.parse(txt2img(request, facts), source=workflow.name)
 
-    def _default_checkpoint(self) -> str:
+    def default_checkpoint(self) -> str:
         """The first checkpoint in the user's folders; the built-in model when there is none."""
         own = [name for name in self.store.names("checkpoints") if name != BUILT_IN_NAME]
         return own[0] if own else BUILT_IN_NAME
 
+    def _hypernetwork_facts(self, name: str) -> ModelFacts:
+        """Of any family: a hypernetwork changes what it finds layers of its widths for."""
+        path = self.store.find("hypernetworks", name)
+        listed = next(entry.name for entry in self.store.entries("hypernetworks") if entry.path == path)
+        return ModelFacts(listed, self.store.hash("hypernetworks", listed), "", NATIVE_SIZE_UNKNOWN)
+
     def _facts(self, kind: str, name: str) -> ModelFacts:
         path = self.store.find(kind, name)
         listed = next(entry.name for entry in self.store.entries(kind) if entry.path == path)
-        info = inspect(path, self.store.hashes, name=listed, with_hash=False)
-        if info.problem:
-            raise ModelFileError(info.problem)
-        return ModelFacts(listed, self.store.hash(kind, listed), info.family, native_size(path, info.family))
+        key = (listed, file_identity(path))
+        if key not in self._known_facts:
+            info = inspect(path, self.store.hashes, name=listed, with_hash=False)
+            if info.problem:
+                raise ModelFileError(info.problem)
+            size = native_size(path, info.family)
+            self._known_facts[key] = ModelFacts(listed, self.store.hash(kind, listed), info.family, size)
+        return self._known_facts[key]
 
 
 def place(settings: Settings) -> tuple[torch.device, torch.dtype]:

@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from hires import __version__
-from hires.commands import drawing, enlarging, listing, workflows
+from hires.commands import drawing, enlarging, inspecting, listing, workflows
 from hires.commands.door import HELP
 from hires.commands.measuring import app as pocket_app
+from hires.commands.styles import styles_app
 
 app = typer.Typer(
     name="hires",
@@ -17,9 +18,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     **HELP,
 )
-for part in (drawing.app, enlarging.app, workflows.app, listing.app):
+for part in (drawing.app, enlarging.app, inspecting.app, workflows.app, listing.app):
     app.add_typer(part)
 app.add_typer(pocket_app, name="pocket")
+app.add_typer(styles_app, name="styles")
 
 
 def _version(wanted: bool) -> None:

@@ -8,10 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hires.errors import SettingError
-from hires.imaging.pictures import open_picture
-from hires.metadata.files import picture_texts
-from hires.recipes.infotext import request_from
+from hires.errors import SettingError, WorkflowError
+from hires.graph.context import PlainContext
+from hires.recipes.read_file import request_in
 from hires.recipes.request import HiresFix, Refiner, Txt2Img
 from hires.recipes.tiled import DeepShrink, TiledDiffusion
 from hires.recipes.tiled_img2img import NoiseInversion, TiledImg2Img
@@ -38,12 +37,17 @@ PLAIN = (
     "ensd",
     "rng",
     "emphasis",
+    "comments",
+    "comma_backtrack",
+    "wildcards",
     "eta",
     "s_churn",
     "s_tmin",
     "s_tmax",
     "s_noise",
     "dialect",
+    "format",
+    "quality",
 )
 HIRES = {
     "upscaler": "upscaler",
@@ -76,12 +80,16 @@ MOST_TEXT = 1_000_000
 
 def request_from_options(given: Mapping[str, Any]) -> Txt2Img:
     """The request that flags describe; flags that are None were not given."""
-    request = _from_picture(given["from_"]) if given.get("from_") else Txt2Img()
+    request = _from_file(given["from_"]) if given.get("from_") else Txt2Img()
     if given.get("from_") is None and given.get("prompt") is None:
         raise SettingError("there is no prompt", 'Write one: hires txt2img "a castle", or use --from PICTURE.png.')
     changes = {name: given[name] for name in PLAIN if given.get(name) is not None}
     if given.get("sampler") is not None and given.get("schedule") is None:
         changes["schedule"] = "Automatic"
+    if given.get("prompt") is not None or given.get("negative") is not None:
+        changes = {"wildcards": True, "templates": None, **changes}
+    if given.get("style"):
+        changes["styles"] = tuple(given["style"])
     if given.get("size") is not None:
         changes["width"], changes["height"] = parse_size(given["size"], "--size")
     if given.get("seed_resize_from") is not None:
@@ -95,14 +103,15 @@ def request_from_options(given: Mapping[str, Any]) -> Txt2Img:
     return replace(request, hires=_hires(request.hires, given), refiner=_refiner(request.refiner, given))
 
 
-def _from_picture(path: Path) -> Txt2Img:
-    texts = picture_texts(open_picture(path))
-    if "parameters" not in texts:
-        raise SettingError(
-            f"{path.name} carries no generation parameters",
-            "It may have been saved by another program; `hires run` takes a ComfyUI picture.",
-        )
-    return request_from(texts["parameters"])
+def _from_file(path: Path) -> Txt2Img:
+    """What a file's infotext asks for, or its workflow where it has that alone."""
+    from hires.nodes.registry import node_registry
+
+    try:
+        return request_in(path, node_registry(), PlainContext())
+    except WorkflowError as error:
+        hint = "`hires info` says what is in it; `hires run` takes a ComfyUI picture."
+        raise SettingError(f"{path.name} carries no settings of a txt2img: {error.faults[0].message}", hint) from error
 
 
 def _hires(hires: HiresFix | None, given: Mapping[str, Any]) -> HiresFix | None:

@@ -26,7 +26,9 @@ class Settings:
     device "auto" takes CUDA, then Apple's MPS, then the CPU. max_megapixels bounds one picture before anything is
     allocated; cache_megabytes bounds the results and sampler states kept between runs. memory "4GB" is what a run may
     use on the device (on the CPU: the whole process); "auto" what is free there. keep_megabytes bounds what is kept on
-    disk of work that is not finished, so that it goes on after a crash; 0 keeps nothing.
+    disk of work that is not finished, so that it goes on after a crash; 0 keeps nothing. styles_files are CSV files of
+    styles or patterns of their names, in the environment parted by ";". wildcards_dir holds the files that `__name__`
+    in a prompt takes a line of; None is models_dir/wildcards.
     """
 
     models_dir: Path = Path("models")
@@ -42,6 +44,8 @@ class Settings:
     threads: int = 0
     memory: str = "auto"
     keep_megabytes: int = 4000
+    styles_files: tuple[str, ...] = ("styles*.csv",)
+    wildcards_dir: Path | None = None
 
     def __post_init__(self) -> None:
         if self.weights not in WEIGHTS:
@@ -90,7 +94,10 @@ def _apply(settings: Settings, values: Mapping[str, Any], source: str) -> Settin
             raise SettingError(f"unknown setting {key!r} in {source}", f"There are: {', '.join(types)}.")
         kind = Path if issubclass(types[key], Path) else types[key]
         try:
-            changes[key] = Path(str(value)).expanduser() if kind is Path else kind(value)
+            if kind is tuple:
+                changes[key] = tuple(value.split(";")) if isinstance(value, str) else tuple(map(str, value))
+            else:
+                changes[key] = Path(str(value)).expanduser() if kind is Path else kind(value)
         except (TypeError, ValueError) as error:
             raise SettingError(f"setting {key} in {source} must be a {kind.__name__}, not {value!r}") from error
     return replace(settings, **changes)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from tests.imaging.drawn_masks import masks
 
+from hires.imaging.fills import blurred as blur_of_fill
 from hires.imaging.fills import filled
 from hires.imaging.inpaint_masks import blurred, cropped, only_masked, whole_picture
 from hires.imaging.overlay import mask_picture, masked_composite, paste_back, paste_box
+from hires.imaging.targets import SizeRule
+
+RULES: tuple[SizeRule, SizeRule] = ("exact", "webui")
 
 
 def noise(size: tuple[int, int], seed: int = 0) -> Image.Image:
@@ -22,34 +27,61 @@ def noise(size: tuple[int, int], seed: int = 0) -> Image.Image:
 
 
 @settings(max_examples=15)
-@given(masks(48), st.integers(0, 3), st.integers(0, 99))
-def test_the_fill_keeps_what_is_outside_the_mask(mask: Image.Image, sigma: int, seed: int) -> None:
+@given(masks(48), st.integers(0, 3), st.integers(0, 99), st.sampled_from(RULES))
+def test_the_fill_keeps_what_is_outside_the_mask(mask: Image.Image, sigma: int, seed: int, rule: SizeRule) -> None:
     mask = blurred(mask, sigma)
     picture = noise(mask.size, seed)
-    made = np.asarray(filled(picture, mask))
+    made = np.asarray(filled(picture, mask, rule))
     outside = np.asarray(mask) == 0
     assert np.array_equal(made[outside], np.asarray(picture)[outside])
 
 
-def test_a_hole_in_one_colour_is_filled_with_it() -> None:
+@pytest.mark.parametrize(("rule", "within"), [("exact", 0), ("webui", 8)])
+def test_a_hole_in_one_colour_is_filled_with_it(rule: SizeRule, within: int) -> None:
     picture, mask = Image.new("RGB", (64, 64), (200, 40, 90)), Image.new("L", (64, 64))
     picture.paste((0, 255, 0), (20, 20, 40, 40))
     mask.paste(255, (20, 20, 40, 40))
-    made = np.asarray(filled(picture, mask)).astype(int)
-    assert np.abs(made - (200, 40, 90)).max() <= 8  # nothing of the green; bytes of low weights are coarse
+    made = np.asarray(filled(picture, mask, rule)).astype(int)
+    assert np.abs(made - (200, 40, 90)).max() <= within  # nothing of the green
 
 
-def test_the_nearest_side_decides_and_the_change_is_gradual() -> None:
+@pytest.mark.parametrize("rule", RULES)
+def test_the_nearest_side_decides_and_the_change_is_gradual(rule: SizeRule) -> None:
     picture, mask = Image.new("RGB", (64, 64), (255, 0, 0)), Image.new("L", (64, 64))
     picture.paste((0, 0, 255), (32, 0, 64, 64))
     mask.paste(255, (16, 0, 48, 64))
-    made = np.asarray(filled(picture, mask)).astype(int)
+    made = np.asarray(filled(picture, mask, rule)).astype(int)
     blue = made[32, :, 2]
     assert blue[17] < 40 and blue[46] > 215 and np.abs(np.diff(blue)).max() < 60
 
 
-def test_all_masked_is_black() -> None:
+def test_both_ways_agree_where_weights_are_large() -> None:
+    ramp = np.linspace(20, 230, 48)[:, None, None] * np.ones((48, 48, 3))
+    picture, mask = Image.fromarray(ramp.astype(np.uint8)), Image.new("L", (48, 48))
+    mask.paste(255, (20, 20, 28, 28))
+    exact, webui = (np.asarray(filled(picture, mask, rule)).astype(int) for rule in RULES)
+    assert np.abs(exact - webui).max() <= 5
+
+
+def test_all_masked_is_black_and_what_is_far_gets_the_mean() -> None:
     assert not np.asarray(filled(noise((16, 16)), Image.new("L", (16, 16), 255))).any()
+    picture, mask = Image.new("RGB", (1600, 2), (60, 70, 80)), Image.new("L", (1600, 2), 255)
+    mask.paste(0, (0, 0, 8, 2))
+    made = np.asarray(filled(picture, mask))
+    assert (made == (60, 70, 80)).all()
+    assert not np.asarray(filled(picture, mask, "webui"))[:, 1500:].any()
+
+
+@pytest.mark.parametrize("radius", [2, 4, 16, 64])
+def test_the_blur_is_a_gaussian_of_that_deviation(radius: int) -> None:
+    point = np.zeros((1, 1, 8 * radius + 1), np.float32)
+    point[0, 0, 4 * radius] = 1
+    made = blur_of_fill(point, radius)[0, 0]
+    places = np.arange(-4 * radius, 4 * radius + 1)
+    assert made.sum() == pytest.approx(1, abs=1e-4)
+    assert np.sqrt((made * places**2).sum()) == pytest.approx(radius, rel=2e-3)
+    gaussian = np.exp(-(places**2) / (2 * radius**2)) / (radius * np.sqrt(2 * np.pi))
+    assert np.abs(made - gaussian).max() < 0.07 * gaussian.max()  # of three boxes
 
 
 # ---- paste-back -----------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hires.errors import SettingError
+from hires.imaging.fills import filled
 from hires.imaging.outpainting import (
     DIRECTIONS,
     Direction,
@@ -70,6 +71,11 @@ def test_the_picture_lies_on_black_with_the_masks_inside() -> None:
         expected = np.full((40, 56), 255, np.uint8)
         expected[: 32 - reach, 16 + reach :] = 0
         assert np.array_equal(np.asarray(mask), expected)
+
+
+def test_the_latents_mask_lets_no_black_into_the_fill() -> None:
+    made = extended(Image.new("RGB", (40, 40), (180, 120, 60)), Room(24, 24, 24, 24), blur=4)
+    assert np.abs(np.asarray(filled(made.canvas, made.latent_mask)).astype(int) - (180, 120, 60)).max() <= 1
 
 
 def test_the_webui_keeps_one_line_more() -> None:

@@ -62,6 +62,13 @@ def test_the_magnitude_is_the_power_mean(share: float, contrast: float, seed: in
     assert torch.allclose(turned[clear], torch.ones(()), atol=1e-4)
 
 
+def test_the_blend_stays_within_half_precision() -> None:
+    soft = SoftInpainting(transition_contrast_boost=32)
+    made = blended(latent(0).half() * 30, latent(1).half() * 30, torch.full((1, 1, 6, 8), 0.5).half(), soft)
+    assert made.dtype == torch.float16 and bool(made.isfinite().all())
+    assert not blended(torch.zeros(1, 4, 2, 2), torch.zeros(1, 4, 2, 2), torch.full((1, 1, 2, 2), 0.5), soft).any()
+
+
 def test_smootherstep() -> None:
     x = torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0])
     assert smootherstep(x).tolist() == pytest.approx([0, 0.103515625, 0.5, 0.896484375, 1])
@@ -147,6 +154,6 @@ def test_masks_are_brought_to_the_picture_or_into_its_box() -> None:
     shown[0, 1:7, 1:7] = 1
     masks = overlay_masks(shown, (64, 64))
     assert [mask.size for mask in masks] == [(64, 64)] * 2 and not np.asarray(masks[1]).any()
-    assert masks[0].getpixel((32, 32)) == 255 and masks[0].getpixel((0, 0)) == 0
+    assert masks[0].getpixel((32, 32)) > 250 and masks[0].getpixel((0, 0)) < 10
     boxed = np.asarray(overlay_masks(torch.ones(1, 8, 8), (64, 64), (100, 80), (10, 20, 42, 52))[0])
     assert boxed.shape == (80, 100) and (boxed[20:52, 10:42] == 255).all() and boxed.sum() == 255 * 32 * 32

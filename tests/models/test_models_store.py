@@ -91,6 +91,23 @@ def test_find_by_hash(store: ModelStore, tmp_path: Path) -> None:
     assert store.hash("checkpoints", "pipeline") == ""
 
 
+@pytest.mark.parametrize("kind", ["checkpoints", "vae", "loras", "upscale_models"])
+def test_a_hash_goes_before_a_name(kind: str, tmp_path: Path) -> None:
+    """Of two files the one with the hash; of none with it the one of the name."""
+    folder = tmp_path / "models" / kind
+    folder.mkdir(parents=True)
+    save_file({"a": torch.ones(2)}, folder / "mine.safetensors")
+    save_file({"a": torch.zeros(2)}, folder / "moved.safetensors")
+    store = ModelStore([tmp_path / "models"])
+    own, other = store.hash(kind, "mine"), store.hash(kind, "moved")
+    assert store.find(kind, f"mine [{own}]") == folder / "mine.safetensors"
+    assert store.find(kind, f"mine [{other}]") == folder / "moved.safetensors"
+    assert store.find(kind, f"gone [{other.upper()}]") == folder / "moved.safetensors"
+    assert store.find(kind, "mine [0123456789]") == folder / "mine.safetensors"
+    assert store.has_hash(kind, folder / "moved.safetensors", other)
+    assert not store.has_hash(kind, folder / "moved.safetensors", own)
+
+
 @pytest.mark.parametrize(
     "name", ["../outside.safetensors", "/etc/passwd", "..", "", "checkpoints/../../outside", "notes.txt"]
 )

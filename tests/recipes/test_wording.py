@@ -16,7 +16,7 @@ from hires.recipes.facts import ModelFacts
 from hires.recipes.infotext import infotext, request_from
 from hires.recipes.networks import HYPERNET, fact_key, lay_over
 from hires.recipes.request import HiresFix, Templates, Txt2Img, check_request
-from hires.recipes.wording import Phrasebook, per_picture, unknown_wildcards, worded
+from hires.recipes.wording import Phrasebook, per_picture, worded
 from hires.text.styles import Style
 
 STYLES = {"Oil": Style("Oil", "oil of {prompt}", "photo"), "Fine": Style("Fine", "{sharp|crisp}")}
@@ -96,9 +96,10 @@ def test_a_picture_of_other_programs_is_drawn_as_it_says(book: Phrasebook) -> No
 
 def test_wildcards_that_are_not_there_are_known(book: Phrasebook) -> None:
     request = worded(replace(BASE, prompt="__colour__ __gone__"), book)
-    assert unknown_wildcards(request, book) == ["gone"]
     assert request.prompt.endswith(" __gone__")
-    assert unknown_wildcards(BASE, book) == []
+    (note,) = notices(request, FACTS)
+    assert f"prompt, character {len(request.prompt) - 7}: there is no wildcard file gone.txt" in note
+    assert notices(replace(BASE, prompt="__gone__", wildcards=False), FACTS) == []
     with pytest.raises(PromptError, match="leads out"):
         worded(replace(BASE, prompt="__../colour__"), book)
 

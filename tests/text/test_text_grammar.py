@@ -282,7 +282,9 @@ def parse_group(text: str, start: int) -> tuple[Tree, int] | None:
 
 # --- the two compared -----------------------------------------------------------------------------------------------
 
-WORDS = st.sampled_from(["a", "b c", "x,", " ", "BREAK", " BREAK ", "OUTBREAK", "AND", " AND ", "BAND", "\\(", "\\", "é_"])
+WORDS = st.sampled_from(
+    ["a", "b c", "x,", " ", "BREAK", " BREAK ", "OUTBREAK", "AND", " AND ", "BAND", "\\(", "\\", "é_"]
+)
 WEIGHTS = st.sampled_from([":1.2", ": .5 ", ":-1", ":1.2.3", ":", ":x", ":0", ":+2", ":5", ":0.5", ":1.5", "::3"])
 SIGNS = st.sampled_from(list("()[]|:\\"))
 

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from hires.errors import SettingError
 from hires.text.styles import Style, applied, apply_styles, chosen_styles, infer_styles, load_styles, save_style
 
-CSV = "\ufeffname,prompt,negative_prompt\n# old,x,y\nOil,\"oil painting, {prompt}, canvas\",photo\n,nameless,\nFine,\"4k, sharp\",\n"
+CSV = (
+    '\ufeffname,prompt,negative_prompt\n# old,x,y\nOil,"oil painting, {prompt}, canvas",photo\n'
+    ',nameless,\nFine,"4k, sharp",\n'
+)
 WORD = st.text(alphabet="ab ,{}()", min_size=1, max_size=8).map(str.strip).filter(bool)
 
 
@@ -25,7 +28,7 @@ def test_a_style_surrounds_or_follows() -> None:
 
 def test_files_of_both_formats(tmp_path: Path) -> None:
     (tmp_path / "styles.csv").write_text(CSV, encoding="utf-8")
-    (tmp_path / "styles_old.csv").write_text("name,text\nOld,\"a\nb\"\nFine,later\n", encoding="utf-8")
+    (tmp_path / "styles_old.csv").write_text('name,text\nOld,"a\nb"\nFine,later\n', encoding="utf-8")
     found = load_styles([str(tmp_path / "styles*.csv")])
     assert found == {
         "Oil": Style("Oil", "oil painting, {prompt}, canvas", "photo"),
@@ -94,7 +97,11 @@ def test_any_text_survives_the_file(tmp_path_factory: pytest.TempPathFactory, ro
     path = tmp_path_factory.mktemp("styles") / "s.csv"
     wanted = {}
     for name, prompt, negative in rows:
-        if name.strip() and not name.startswith("#") and not any("\ud800" <= c <= "\udfff" or c == "\0" for c in name + prompt + negative):
+        if (
+            name.strip()
+            and not name.startswith("#")
+            and not any("\ud800" <= c <= "\udfff" or c == "\0" for c in name + prompt + negative)
+        ):
             save_style(path, Style(name, prompt, negative), replace=True)
             wanted[name] = Style(name, prompt, negative)
     assert (load_styles([path]) if path.exists() else {}) == wanted

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from hires.errors import PromptError
 from hires.text.wildcards import has_choices, resolve, wildcard_names
 
-
 FIXED = ["dbcdecfb", "chcehadh", "fbhdgcdc"]
 
 

@@ -33,7 +33,8 @@ def engine_of(given: dict[str, Any], stop: threading.Event) -> Engine:
     from hires.settings import load_settings
 
     names = ("models_dir", "input_dir", "output_dir", "custom_nodes_dir", "device", "weights", "memory")
-    engine = Engine(load_settings({name: given.get(name) for name in names}), stop=stop)
+    flags = {name: given.get(name) for name in names} | {"styles_files": given.get("styles")}
+    engine = Engine(load_settings(flags), stop=stop)
     for problem in engine.custom.problems:
         typer.echo(f"hires: {problem}", err=True)
     return engine

@@ -18,6 +18,8 @@ from hires.commands.flags import (
     RegionBackground,
     RegionFile,
     RegionPrompt,
+    StyleFiles,
+    StyleNames,
     Tile,
     TileBatch,
     Tiled,
@@ -35,7 +37,10 @@ app = typer.Typer()
 def txt2img(
     prompt: Annotated[str | None, typer.Argument(help="What to draw.")] = None,
     negative: Annotated[str | None, typer.Option("--negative", "-n", help="What to avoid.")] = None,
-    from_: Annotated[Path | None, typer.Option("--from", help="Take all settings from a picture's infotext.")] = None,
+    from_: Annotated[Path | None, typer.Option("--from", help="Take all settings from a picture or infotext.")] = None,
+    replace_missing: Annotated[
+        bool, typer.Option(help="With --from: draw with what is here in place of models that are not, and say so.")
+    ] = False,
     checkpoint: Annotated[str | None, typer.Option("--checkpoint", "-m", help="Model by name or hash.")] = None,
     vae: Annotated[str | None, typer.Option(help="A separate VAE file.")] = None,
     vae_mode: VaeMode = None,
@@ -81,6 +86,17 @@ def txt2img(
     ensd: Annotated[int | None, typer.Option(help="Eta noise seed delta.")] = None,
     rng: Annotated[str | None, typer.Option(help="Random numbers as of NV (CUDA's, on any machine) or CPU.")] = None,
     emphasis: Annotated[str | None, typer.Option(help="Original, No norm, Ignore, None or ComfyUI.")] = None,
+    style: StyleNames = None,
+    styles: StyleFiles = None,
+    wildcards: Annotated[
+        bool | None, typer.Option("--wildcards/--no-wildcards", help="Choices {a|b} and __file__ in prompts [on].")
+    ] = None,
+    comments: Annotated[
+        bool | None, typer.Option("--comments/--no-comments", help="Leave out what stands behind # in prompts [on].")
+    ] = None,
+    comma_backtrack: Annotated[
+        int | None, typer.Option(help="Tokens back that a full chunk is cut at a comma, 0 never [20].")
+    ] = None,
     eta: Annotated[float | None, typer.Option(help="Noise of ancestral and SDE samplers, 0 to 1.")] = None,
     s_churn: Annotated[float | None, typer.Option(help="Churn of Euler, Heun and DPM2.")] = None,
     s_tmin: Annotated[float | None, typer.Option(help="Lowest sigma with churn.")] = None,
@@ -100,6 +116,8 @@ def txt2img(
     deep_shrink: Annotated[
         float | None, typer.Option(help="Deep Shrink: the factor, 2 for twice the model's own size.")
     ] = None,
+    format: Annotated[str | None, typer.Option(help="png, jpg, webp or avif [png].")] = None,
+    quality: Annotated[int | None, typer.Option(help="Of JPEG, WebP and AVIF, 1 to 100 [90].")] = None,
     plan: Plan = False,
     models_dir: ModelsDir = None,
     output_dir: OutputDir = None,
@@ -110,13 +128,17 @@ def txt2img(
     """Draw from text: one pass, or two with hires fix, with or without a refiner."""
     given = dict(locals())
     with door() as stop:
+        from hires.commands.taking import with_files_here
         from hires.options import request_from_options
         from hires.progress import Display
         from hires.recipes.describe import describe, notices
         from hires.recipes.tiled import plan_lines
 
         engine = engine_of(given, stop)
-        request, facts = engine.prepare(request_from_options(given))
+        request = request_from_options(given)
+        if from_ is not None:
+            request = with_files_here(engine, from_, request, replace_missing)
+        request, facts = engine.prepare(request)
         typer.echo(describe(request, facts), err=True)
         for line in plan_lines(request):
             typer.echo(line, err=not plan)

@@ -47,4 +47,9 @@ RegionPrompt = Annotated[
 ]
 RegionFile = Annotated[Path | None, typer.Option(help='Regions as JSON {"bbox_controls": [...]}.')]
 RegionBackground = Annotated[str | None, typer.Option(help="Under regions draw: fill (what is bare), on, off [fill].")]
+StyleNames = Annotated[list[str] | None, typer.Option("--style", help="Lay this style over the prompts. Repeatable.")]
+StyleFiles = Annotated[
+    list[str] | None,
+    typer.Option("--styles", help="CSV file of styles, or a pattern; of the settings else. Repeatable."),
+]
 Plan = Annotated[bool, typer.Option("--plan", help="Say the tiles and the memory it would take, and stop.")]

@@ -246,7 +246,9 @@ def _read_signature(name: str, function: Callable[..., Any]) -> tuple[tuple[Inpu
     context_parameter = None
     for parameter in inspect.signature(function).parameters.values():
         hint = hints.get(parameter.name)
-        if inspect.isclass(hint) and issubclass(hint, Context):
+        # `context: RunContext | None = None` is a node that may also be called without a run
+        whole = [kind for kind in typing.get_args(hint) if kind is not type(None)] or [hint]
+        if inspect.isclass(whole[0]) and issubclass(whole[0], Context):
             context_parameter = parameter.name
             continue
         metadata = _metadata(hint)

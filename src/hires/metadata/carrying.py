@@ -12,10 +12,12 @@ from PIL import Image
 from hires.errors import SettingError
 from hires.imaging.png import Rows, write_png
 from hires.imaging.tiff import write_tiff
-from hires.metadata.files import EXIF_IFD, USER_COMMENT, user_comment
+from hires.metadata.exif import EXIF_IFD, JPEG_LIMIT, USER_COMMENT, put_texts
 from hires.metadata.infotext import quote, read_infotext
 
 ENDINGS = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "avif": ".avif", "tiff": ".tif"}
+PLAIN_ENDINGS = {kind: ending for kind, ending in ENDINGS.items() if kind != "tiff"}
+LONGEST_SIDES = {"jpg": 65535, "webp": 16383, "avif": 65535}
 DEEP_FORMATS = ("png", "tiff")
 """Those with 16 bits a channel; they are written strip by strip, the others at once."""
 PILLOW_NAMES = {"jpg": "JPEG", "webp": "WEBP", "avif": "AVIF"}
@@ -81,15 +83,40 @@ def save_raster(
         return
     if kind not in ENDINGS:
         raise SettingError(f"there is no format {kind!r}", f"Use one of {', '.join(ENDINGS)}.")
-    comment = user_comment(as_one_text(texts))
-    if texts:
-        exif.get_ifd(EXIF_IFD)[USER_COMMENT] = comment
+    put_texts(exif, as_one_text(texts))
+    if kind == "jpg":
+        _shorten(exif, texts)
     if kind == "tiff":
         write_tiff(path, raster, icc_profile, exif)
         return
-    options: dict[str, Any] = {"quality": quality, "exif": exif, "icc_profile": icc_profile}
+    # as bytes: Pillow takes EXIF that has nothing but a comment for empty when it writes AVIF
+    raw = exif.tobytes() if len(exif) or exif.get_ifd(EXIF_IFD) else None
+    options: dict[str, Any] = {"quality": quality, "exif": raw, "icc_profile": icc_profile}
     picture = _eight_bit_picture(raster, alpha=kind != "jpg")
     picture.save(path, format=PILLOW_NAMES[kind], **{key: value for key, value in options.items() if value is not None})
+
+
+def _shorten(exif: Image.Exif, texts: Mapping[str, str]) -> None:
+    """Leave out of a JPEG's EXIF what does not fit: the editor's file first, then the workflow, then the infotext."""
+    kept = as_one_text(texts)
+    for key in ("workflow", "prompt", "parameters"):
+        if len(exif.tobytes()) <= JPEG_LIMIT:
+            return
+        if kept.pop(key, None) is not None:
+            put_texts(exif, kept)
+
+
+def why_not(kind: str, width: int, height: int, texts: Mapping[str, str]) -> str | None:
+    """Why a format cannot hold a picture of this size, or its infotext; None where it can."""
+    longest = LONGEST_SIDES.get(kind)
+    if longest is not None and max(width, height) > longest:
+        return f"no side of a {PILLOW_NAMES[kind]} is longer than {longest} pixels"
+    if kind == "jpg":
+        exif = Image.Exif()
+        put_texts(exif, {key: text for key, text in as_one_text(texts).items() if key == "parameters"})
+        if len(exif.tobytes()) > JPEG_LIMIT:
+            return f"the infotext is longer than the {JPEG_LIMIT // 1000} KB that a JPEG holds"
+    return None
 
 
 def _exif_bytes(exif: Image.Exif) -> bytes | None:

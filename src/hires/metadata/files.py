@@ -19,15 +19,11 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from hires.errors import ImageFileError, OutputError
+from hires.metadata.exif import exif_texts, put_texts
+from hires.metadata.foreign import with_infotext
 
 TEXT_LIMIT = 64 * 1024 * 1024
 """Bytes of text that one picture may carry; a longer chunk is taken for an attack."""
-
-
-KEYED = re.compile(r"(\w+):\s*(\{\s*[\"}].*)", re.DOTALL)
-"""A text of EXIF that says what it is: `prompt:{...}`, `Workflow:{...}`."""
-
-EXIF_IFD, USER_COMMENT = 0x8769, 0x9286
 
 
 def write_new(path: Path, write: Callable[[Path], None]) -> Path:
@@ -98,70 +94,30 @@ def save_png(picture: Image.Image, path: Path, texts: Mapping[str, str], compres
     """Write a PNG with text chunks: Latin-1 text as tEXt, other as iTXt, as PNG demands and A1111 writes them."""
     info = PngInfo()
     for key, text in texts.items():
-        info.add_text(key, text)
+        info.add_text(key, text.encode("utf-8", errors="replace").decode("utf-8"))
     picture.save(path, format="PNG", pnginfo=info, compress_level=compression)
 
 
 def save_webp(frames: Sequence[Image.Image], path: Path, texts: Mapping[str, str], **options: Any) -> None:
-    """Write an animation, or one picture, as WebP with texts in its EXIF data where ComfyUI's readers look for them.
-
-    `prompt` goes to the tag 0x0110 (Model) and all others to 0x010F (Make) and downwards, as "key:text".
-    """
+    """Write an animation, or one picture, as WebP with texts in its EXIF data where their readers look for them."""
     exif = frames[0].getexif()
-    others = [key for key in texts if key != "prompt"]
-    tags = {"prompt": 0x0110} | {key: 0x010F - index for index, key in enumerate(others)}
-    for key, text in texts.items():
-        exif[tags[key]] = f"{key}:{text}"
+    put_texts(exif, texts)
     frames[0].save(path, format="WEBP", save_all=True, append_images=list(frames[1:]), exif=exif, **options)
 
 
 def picture_texts(picture: Image.Image) -> dict[str, str]:
-    """The texts of an opened picture: `parameters`, `prompt`, `workflow` and whatever else is text."""
+    """The texts of an opened picture: `parameters`, `prompt`, `workflow` and whatever else is text.
+
+    A comment in EXIF goes before a text chunk, as in the web UI; records of other programs are told as `parameters`.
+    """
     texts = {key: value for key, value in picture.info.items() if isinstance(key, str) and isinstance(value, str)}
+    if isinstance(comment := picture.info.get("comment"), bytes):
+        texts["comment"] = comment.decode("utf-8", errors="replace")
     texts |= dict(reversed(exif_texts(picture)))
     size = sum(len(value) for value in texts.values())
     if size > TEXT_LIMIT:
         raise ImageFileError(f"the picture carries {size} characters of text, more than {TEXT_LIMIT}")
-    return texts
-
-
-def exif_texts(picture: Image.Image) -> list[tuple[str, str]]:
-    """Key and text of what EXIF holds: "key:{json}" in tags of text, and in UserComment, or infotext there.
-
-    EXIF that is broken counts as none.
-    """
-    try:
-        exif = picture.getexif()
-        tags = [value for _, value in sorted(exif.items(), reverse=True) if isinstance(value, str)]
-        comment = exif.get_ifd(EXIF_IFD).get(USER_COMMENT)
-    except Exception:  # Pillow's reader of EXIF raises nearly anything for bytes that are none
-        return []
-    found = [(match[1].lower(), match[2]) for tag in tags if (match := KEYED.match(tag.strip("\0 ")))]
-    if isinstance(comment, bytes) and (text := _user_comment(comment)):
-        keyed = [(line, KEYED.match(line)) for line in text.split("\n")]
-        found += [(match[1].lower(), match[2]) for _, match in keyed if match is not None]
-        if rest := "\n".join(line for line, match in keyed if match is None).strip():
-            found.append(("parameters", rest))
-    return found
-
-
-def user_comment(texts: Mapping[str, str]) -> bytes:
-    """The EXIF UserComment for a JPEG or AVIF: infotext as A1111 writes it, then "key:json" lines of the others."""
-    lines = [texts["parameters"]] if "parameters" in texts else []
-    lines += [f"{key}:{text}" for key, text in texts.items() if key != "parameters" and "\n" not in text]
-    return b"UNICODE\0" + "\n".join(lines).encode("utf-16-be")
-
-
-def _user_comment(raw: bytes) -> str:
-    """EXIF UserComment as A1111 writes it for JPEG, WebP and AVIF: UNICODE and UTF-16, either byte order."""
-    if raw.startswith(b"UNICODE\0"):
-        body = raw[8:]
-        # Most characters are Latin, whose high byte is 0: it comes first or second.
-        big = body[0::2].count(0) > body[1::2].count(0)
-        return body.decode("utf-16-be" if big else "utf-16-le", errors="replace").strip("\0")
-    if raw.startswith(b"ASCII\0\0\0"):
-        return raw[8:].decode("ascii", errors="replace").strip("\0")
-    return ""
+    return with_infotext(texts, *picture.size)
 
 
 def ascii_json(value: object) -> str:

@@ -39,12 +39,12 @@ class Infotext:
 
 
 def quote(value: Any) -> str:
-    """A value as it stands in the last line: a JSON string if it holds a comma, colon, line break or leading quote; a
-    mapping is a JSON object."""
+    """A value as it stands in the last line: a JSON string if it holds a comma, colon or line break, as the web UI
+    writes it, or begins with a quote or has spaces at its ends, which would be lost; a mapping is a JSON object."""
     if isinstance(value, Mapping):
         return json.dumps(value, ensure_ascii=False)
     text = str(value)
-    if any(mark in text for mark in ",:\n") or text.startswith('"'):
+    if any(mark in text for mark in ",:\n") or text.startswith('"') or text != text.strip():
         return json.dumps(text, ensure_ascii=False)
     return text
 
@@ -61,14 +61,7 @@ def write_infotext(prompt: str, negative: str, fields: Mapping[str, Any]) -> str
 def read_infotext(text: str) -> Infotext:
     """Read an infotext by A1111 or hires; any text is accepted, what is no parameter line is prompt."""
     lines = text.strip().split("\n")
-    fields: dict[str, str] = {}
-    last = _fields(lines[-1])
-    if len(last) >= FEWEST_FIELDS:
-        fields = last
-        lines.pop()
-        # Some pictures break the parameter line; lines before it that hold nothing but fields belong to it.
-        while len(lines) > 1 and _only_fields(lines[-1]):
-            fields = {**_fields(lines.pop()), **fields}
+    fields = _taken_fields(lines)
     prompt: list[str] = []
     negative: list[str] = []
     into = prompt
@@ -94,11 +87,28 @@ def _fields(line: str) -> dict[str, str]:
     return {key: _unquote(value) for key, value in FIELD.findall(line)}
 
 
+def _taken_fields(lines: list[str]) -> dict[str, str]:
+    """Take the parameter line from the end of the lines: three fields or more, the steps first.
+
+    Some pictures break it; lines of nothing but fields, back to that of the steps, then belong to it.
+    """
+    fields = _fields(lines[-1])
+    count = 1
+    while "Steps" not in fields and count < len(lines) and _only_fields(lines[-count]):
+        count += 1
+        fields = {**_fields(lines[-count]), **fields}
+    if "Steps" not in fields or not _only_fields(lines[-count]):
+        fields, count = _fields(lines[-1]), 1
+    if len(fields) < FEWEST_FIELDS:
+        return {}
+    del lines[-count:]
+    return fields
+
+
 def _only_fields(line: str) -> bool:
     if line.startswith("Negative prompt:"):
         return False
-    found = FIELD.findall(line)
-    return len(found) >= FEWEST_FIELDS and not FIELD.sub("", line).strip()
+    return FIELD.search(line) is not None and not FIELD.sub("", line).strip()
 
 
 def _unquote(value: str) -> str:

@@ -3,7 +3,8 @@
 | file | where |
 |---|---|
 | PNG | tEXt, zTXt and iTXt chunks; `comf` chunks (key, NUL, text), which animated PNGs have behind the pictures |
-| WebP, JPEG, AVIF | EXIF: Make, Model and the tags below as "key:text", UserComment |
+| WebP, JPEG, AVIF, TIFF | EXIF: Make, Model and the tags below as "key:text", UserComment |
+| GIF, JPEG | the comment |
 | .latent, .safetensors | the header's `__metadata__` |
 
 Files come from anywhere. A chunk that is broken or too long is left out and the others are read all the same.
@@ -21,9 +22,11 @@ from typing import BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from hires.errors import ImageFileError, ModelFileError
-from hires.metadata.files import TEXT_LIMIT, exif_texts
+from hires.metadata.exif import exif_texts
+from hires.metadata.files import TEXT_LIMIT
+from hires.metadata.foreign import with_infotext
 
-PICTURES = (".png", ".apng", ".webp", ".jpg", ".jpeg", ".avif")
+PICTURES = (".png", ".apng", ".webp", ".jpg", ".jpeg", ".avif", ".gif", ".tif", ".tiff")
 WEIGHTS = (".latent", ".safetensors")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt", b"comf")
@@ -45,7 +48,7 @@ def file_texts(path: Path) -> dict[str, str]:
             if path.suffix.lower() in WEIGHTS:
                 return _header_texts(file, path.name)
             if file.read(8) == PNG_SIGNATURE:
-                return _bounded(_png_texts(file), path.name)
+                return with_infotext(_bounded(_png_texts(file), path.name), *_png_size(file))
             file.seek(0)
             return _bounded(_exif_texts(file, path.name), path.name)
     except OSError as error:
@@ -90,6 +93,13 @@ def _png_texts(file: BinaryIO) -> Iterator[tuple[str, str]]:
             yield readers[kind](body)
         except (ValueError, zlib.error):
             continue
+
+
+def _png_size(file: BinaryIO) -> tuple[int, int]:
+    """(width, height) of IHDR, the first chunk."""
+    file.seek(16)
+    sides = file.read(8)
+    return int.from_bytes(sides[:4], "big"), int.from_bytes(sides[4:], "big")
 
 
 def _plain_chunk(body: bytes) -> tuple[str, str]:
@@ -139,7 +149,11 @@ def _exif_texts(file: BinaryIO, name: str) -> Iterator[tuple[str, str]]:
             raise ImageFileError(f"{name} is broken or cut off ({error})") from error
         with picture:
             plain = [(key, value) for key, value in picture.info.items() if isinstance(value, str)]
-            yield from [*exif_texts(picture), *((key, value) for key, value in plain if isinstance(key, str))]
+            texts = {key: value for key, value in plain if isinstance(key, str)}
+            if isinstance(comment := picture.info.get("comment"), bytes):
+                texts["comment"] = comment.decode("utf-8", errors="replace")
+            texts |= dict(reversed(exif_texts(picture)))
+            yield from with_infotext(texts, *picture.size).items()
 
 
 # Tensors

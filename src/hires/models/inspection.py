@@ -67,6 +67,12 @@ def inspect(
     return ModelInfo(name, path, kind, family, precision(main_dtype(weights.tensors)), size, found, problem_text)
 
 
+def text_widths(path: Path) -> set[int]:
+    """The widths of a model's text encoders, without loading them. ModelFileError where the file cannot be read."""
+    contents = folder_contents(path) if is_diffusers_folder(path) else weights_contents(open_weights(path))
+    return {network.pieces["embeddings.token_embedding.weight"].shape[-1] for _, network in contents.texts}
+
+
 def precision(dtype: torch.dtype) -> str:
     """float16, bfloat16 ..."""
     return str(dtype).removeprefix("torch.")

@@ -8,9 +8,19 @@ from hires.imaging.sizes import floor_to_latent
 from hires.imaging.upscalers import LATENT_UPSCALERS
 from hires.recipes.facts import ModelFacts
 from hires.recipes.infotext import number
-from hires.recipes.networks import LORA_KINDS, fact_key, lora_names, network_tags
+from hires.recipes.networks import (
+    HYPERNET,
+    LORA_KINDS,
+    fact_key,
+    hypernetwork_names,
+    lora_names,
+    network_tags,
+    unknown_arguments,
+)
 from hires.recipes.request import Txt2Img, delivered_size
 from hires.recipes.samplers import infotext_names
+from hires.text.notes import prompt_notes
+from hires.text.wildcards import names_in
 
 LATENT_NEEDS = 0.5
 """Below this denoising strength an enlarged latent stays blurry."""
@@ -52,13 +62,36 @@ def notices(request: Txt2Img, facts: Mapping[str, ModelFacts]) -> list[str]:
             f"the upscaler {hires.upscaler} needs a denoising strength of {LATENT_NEEDS} or more; at {hires.denoise} "
             "the picture stays blurry (Lanczos works from 0.2)"
         )
-    return found + _network_notices(request, facts)
+    return found + _prompt_notices(request) + _network_notices(request, facts)
+
+
+def _prompt_notices(request: Txt2Img) -> list[str]:
+    """What in the prompts will surprise, with its place."""
+    hires = request.hires
+    prompts = {"prompt": request.prompt, "negative prompt": request.negative}
+    if hires is not None:
+        prompts |= {"hires prompt": hires.prompt, "hires negative prompt": hires.negative}
+    found = [
+        f"{kind}, character {position + 1}: there is no wildcard file {name}.txt, so __{name}__ is drawn as text"
+        for kind, text in prompts.items()
+        for position, name in (names_in(text) if request.templates is not None else ())
+    ]
+    if request.dialect != "webui" or request.emphasis == "None":
+        return found
+    return found + [
+        f"{name}, {note}"
+        for name, text in prompts.items()
+        for note in prompt_notes(text, negative="negative" in name, comments=request.comments)
+    ]
 
 
 def _network_notices(request: Txt2Img, facts: Mapping[str, ModelFacts]) -> list[str]:
     """Which <...> tags of the prompts do nothing, and why."""
     found = []
     checkpoint = facts[request.checkpoint or ""]
+    for name in hypernetwork_names(request):
+        if fact_key(name, HYPERNET) not in facts:
+            found.append(f"there is no hypernetwork {name!r} in the hypernetworks folder; its tag does nothing")
     for name in lora_names(request):
         lora = facts.get(fact_key(name))
         if lora is None:
@@ -68,9 +101,13 @@ def _network_notices(request: Txt2Img, facts: Mapping[str, ModelFacts]) -> list[
     hires = request.hires
     positive = [request.prompt, hires.prompt if hires is not None else ""]
     negative = [request.negative, hires.negative if hires is not None else ""]
-    other = {tag.kind for prompt in positive for tag in network_tags(prompt) if tag.kind not in LORA_KINDS}
+    tags = [tag for prompt in positive for tag in network_tags(prompt)]
+    other = {tag.kind for tag in tags if tag.kind not in (*LORA_KINDS, HYPERNET)}
     if other:
         found.append(f"tags of the kind {', '.join(sorted(other))} are left out")
+    for tag in tags:
+        if tag.kind not in other and (unknown := unknown_arguments(tag)):
+            found.append(f"{', '.join(unknown)} of <{tag.kind}:{tag.name}> means nothing here and is left out")
     if any(network_tags(prompt) for prompt in negative):
         found.append("<...> tags in a negative prompt are left out")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,11 +11,14 @@ from hires import __version__
 from hires.errors import SettingError
 from hires.metadata.infotext import Infotext, read_infotext, write_infotext
 from hires.recipes.facts import ModelFacts
-from hires.recipes.networks import lora_hashes
-from hires.recipes.request import HiresFix, Refiner, Txt2Img
+from hires.recipes.networks import embedding_hashes, lora_hashes, stated_hashes
+from hires.recipes.request import HiresFix, Refiner, Templates, Txt2Img
 from hires.recipes.tiled import FIELD as TILED
 from hires.recipes.tiled import SHRINK_FIELD, read_shrink, read_tiled, shrink_fact, tiled_facts
 
+OLD_TIMELINES = "Old prompt editing timelines"
+TEMPLATES = ("Template", "Negative Template", "Hires template", "Hires negative template")
+"""The prompts before their choices were made; the first two under the names that the Dynamic Prompts extension uses."""
 GPU_RNG = "NV"
 """An infotext without RNG was drawn with the device's generator, which NV gives on any machine."""
 
@@ -71,8 +75,11 @@ def infotext_fields(
     hashes = lora_hashes(request, facts)
     if hashes is not None:
         fields["Lora hashes"] = hashes
+    if (embedded := embedding_hashes(facts)) is not None:
+        fields["TI hashes"] = embedded
     if request.emphasis != "Original":
         fields["Emphasis"] = request.emphasis
+    fields |= _wording_fields(request)
     fields |= _sampler_fields(request)
     if request.refiner is not None and (final or request.refiner.passes != "second pass"):
         fields |= _refiner_fields(request.refiner, facts)
@@ -109,6 +116,37 @@ def _hires_fields(request: Txt2Img, hires: HiresFix, facts: Mapping[str, ModelFa
         fields["Hires steps"] = hires.steps
     fields["Hires upscaler"] = hires.upscaler
     return fields
+
+
+def _wording_fields(request: Txt2Img) -> dict[str, Any]:
+    """How the prompts were read, where not as usual, and what they were before their choices were made."""
+    fields: dict[str, Any] = {}
+    if request.comma_backtrack != Txt2Img.comma_backtrack:
+        fields["Comma backtrack"] = request.comma_backtrack
+    if not request.comments:
+        fields["Prompt comments"] = False
+    if request.old_scheduling:
+        fields[OLD_TIMELINES] = True
+    if request.templates is not None:
+        own = request.templates
+        texts = (own.prompt, own.negative, own.hires_prompt, own.hires_negative)
+        fields |= {key: text for key, text in zip(TEMPLATES, texts, strict=True) if text}
+    return fields
+
+
+def _templates(info: Infotext) -> Templates | None:
+    if not any(key in info.fields for key in TEMPLATES):
+        return None
+    return Templates(*(info.fields.get(key, "") for key in TEMPLATES))
+
+
+def _old_timelines(info: Infotext) -> bool:
+    """A1111 read `[a:b:when]` otherwise before 1.6; it says so where it still does."""
+    if OLD_TIMELINES in info.fields:
+        return info.fields[OLD_TIMELINES] == "True"
+    version = re.match(r"v?(\d+)\.(\d+)", info.fields.get("Version", ""))
+    older = version is not None and (int(version[1]), int(version[2])) < (1, 6)
+    return older and "[" in info.prompt + info.negative
 
 
 def _sampler_fields(request: Txt2Img) -> dict[str, Any]:
@@ -150,13 +188,13 @@ def request_from(text: str) -> Txt2Img:
     if not info.fields:
         raise SettingError("the picture carries no generation parameters", "It may have been saved by another program.")
     known = _Reader(info)
-    width, height = info.size("Size") or (0, 0)
+    width, height = info.size("First pass size") or info.size("Size") or (0, 0)
     seed_resize = info.size("Seed resize from") or (0, 0)
     request = Txt2Img(
         prompt=info.prompt,
         negative=info.negative,
         checkpoint=_checkpoint(info),
-        vae=info.fields.get("VAE"),
+        vae=_vae(info),
         vae_mode=info.fields.get("VAE mode", Txt2Img.vae_mode),
         vae_tile=known.read("VAE tile", int, Txt2Img.vae_tile),
         sampler=info.fields.get("Sampler", "Euler"),
@@ -174,6 +212,11 @@ def request_from(text: str) -> Txt2Img:
         ensd=known.read("ENSD", int, 0),
         rng=info.fields.get("RNG", GPU_RNG).replace("GPU", GPU_RNG),
         emphasis=info.fields.get("Emphasis", "Original"),
+        wildcards=_templates(info) is not None,
+        templates=_templates(info),
+        comments=info.fields.get("Prompt comments") != "False",
+        comma_backtrack=known.read("Comma backtrack", int, Txt2Img.comma_backtrack),
+        old_scheduling=_old_timelines(info),
         eta=known.read("Eta", float, None),
         s_churn=known.read("Sigma churn", float, 0.0),
         s_tmin=known.read("Sigma tmin", float, 0.0),
@@ -181,6 +224,8 @@ def request_from(text: str) -> Txt2Img:
         s_noise=known.read("Sigma noise", float, 1.0),
         dialect=info.fields.get("Dialect", "webui"),
         original_quirks=not info.fields.get("Version", "").startswith("hires") or "Original quirks" in info.fields,
+        extra_fields=unknown_fields(info),
+        hashes=stated_hashes(info.fields.get("Lora hashes", ""), info.fields.get("TI hashes", "")),
     )
     tiled, shrink = info.fields.get(TILED), info.fields.get(SHRINK_FIELD)
     return replace(
@@ -190,6 +235,33 @@ def request_from(text: str) -> Txt2Img:
         tiled=None if not tiled else read_tiled(tiled),
         deep_shrink=None if not shrink else read_shrink(shrink),
     )
+
+
+KNOWN = frozenset(
+    (
+        *("Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Model hash", "Model", "VAE hash", "VAE"),
+        *("VAE mode", "VAE tile", "Variation seed", "Variation seed strength", "Seed resize from"),
+        *("Denoising strength", "Clip skip", "ENSD", "RNG", TILED, SHRINK_FIELD, "Lora hashes", "TI hashes"),
+        *("Hires checkpoint", "Hires sampler", "Hires prompt", "Hires negative prompt", "Hires CFG Scale"),
+        *("Hires schedule type", "Hires resize", "Hires upscale", "Hires steps", "Hires upscaler", "First pass size"),
+        *("Emphasis", "Eta", "Sigma churn", "Sigma tmin", "Sigma tmax", "Sigma noise", "Dialect", "Original quirks"),
+        *("Refiner", "Refiner switch step", "Refiner switch at", "Refiner switch by sampling steps", "Hires refiner"),
+        *("Version", "Comma backtrack", "Prompt comments", OLD_TIMELINES, *TEMPLATES),
+    )
+)
+"""The fields that a request reads and writes."""
+
+
+def unknown_fields(info: Infotext) -> dict[str, str]:
+    """What an infotext says beyond a request, without what was done to the finished picture."""
+    return {key: value for key, value in info.fields.items() if key not in KNOWN and not key.startswith("Postprocess")}
+
+
+def _vae(info: Infotext) -> str | None:
+    name, hash_ = info.fields.get("VAE"), info.fields.get("VAE hash")
+    if not name or name in ("None", "Automatic"):
+        return None
+    return f"{name} [{hash_}]" if hash_ else name
 
 
 class _Reader:
@@ -239,10 +311,17 @@ BARE_MEANT_UNIFORM = (
 
 
 def _hires(info: Infotext, known: _Reader) -> HiresFix | None:
+    old = info.size("First pass size") is not None
     named = any(key in info.fields for key in ("Hires upscale", "Hires upscaler", "Hires resize"))
-    if not named or "Denoising strength" not in info.fields:
+    if not (named or old) or "Denoising strength" not in info.fields:
         return None
-    width, height = info.size("Hires resize") or (0, 0)
+    width, height = info.size("Size" if old else "Hires resize") or (0, 0)
+
+    def other(key: str) -> str | None:
+        """A field that says what differs from the first pass."""
+        value = info.fields.get(key)
+        return None if value is None or value.startswith("Use same ") else value
+
     return HiresFix(
         upscaler=info.fields.get("Hires upscaler", "Latent"),
         scale=known.read("Hires upscale", float, 2.0),
@@ -250,12 +329,12 @@ def _hires(info: Infotext, known: _Reader) -> HiresFix | None:
         height=height,
         steps=known.read("Hires steps", int, 0),
         denoise=known.read("Denoising strength", float, 0.7),
-        sampler=info.fields.get("Hires sampler"),
-        schedule=info.fields.get("Hires schedule type"),
+        sampler=other("Hires sampler"),
+        schedule=other("Hires schedule type"),
         prompt=info.fields.get("Hires prompt", ""),
         negative=info.fields.get("Hires negative prompt", ""),
         cfg=known.read("Hires CFG Scale", float, None),
-        checkpoint=info.fields.get("Hires checkpoint"),
+        checkpoint=other("Hires checkpoint"),
     )
 
 

@@ -12,6 +12,7 @@ from hires.graph.declare import Registry
 from hires.graph.workflow import Workflow, read_json
 from hires.metadata.workflows import carries_texts, file_texts
 from hires.recipes.infotext import request_from
+from hires.recipes.read_workflow import request_of_workflow
 from hires.recipes.request import Txt2Img
 
 LONGEST_INFOTEXT = 1_000_000
@@ -50,6 +51,26 @@ def read_texts(texts: Mapping[str, str], name: str, registry: Registry, context:
         raise error
     message = "it carries no workflow and no generation parameters; a site or an editor may have removed them"
     raise WorkflowError([Fault("no_workflow", message)], name)
+
+
+def request_in(path: Path, registry: Registry, context: Context) -> Txt2Img:
+    """The request that a file's infotext describes, or its workflow where it has that alone and has txt2img's shape.
+
+    Raises HiresError in the user's words.
+    """
+    text = infotext_of_file(path)
+    if text is not None:
+        return request_from(text)
+    found = read_file(path, registry, context)
+    return found if isinstance(found, Txt2Img) else request_of_workflow(found, registry)
+
+
+def infotext_of_file(path: Path) -> str | None:
+    """The infotext of a picture or text file; None where it has none."""
+    if carries_texts(path):
+        text = file_texts(path).get("parameters", "")
+        return text if text.strip() else None
+    return _infotext(path)
 
 
 def _with_ui(workflow: Workflow, texts: Mapping[str, str]) -> Workflow:

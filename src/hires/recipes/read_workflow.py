@@ -31,7 +31,11 @@ SAMPLER_OPTIONS = ("rng", "variation_seed", "variation_strength", "seed_resize_w
 SAMPLER_NUMBERS = ("s_churn", "s_tmin", "s_tmax", "s_noise")
 FOLLOW_FROM_REQUEST = ("schedule_calls", "schedule_calls_before", "negative", "zero_if_empty", "dialect")
 """Options of the A1111 dialect that the recipe sets by itself."""
-UNDERSTOOD = (*SAMPLER_OPTIONS, *SAMPLER_NUMBERS, *FOLLOW_FROM_REQUEST, "eta", "original", "emphasis")
+TEXT_OPTIONS = ("emphasis", "comma_backtrack", "comments", "old_scheduling")
+LORA_OPTIONS = ("block_weights", "rank")
+UNDERSTOOD = (
+    *SAMPLER_OPTIONS, *SAMPLER_NUMBERS, *FOLLOW_FROM_REQUEST, "eta", "original", *TEXT_OPTIONS, *LORA_OPTIONS
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,8 @@ class _Prompts:
     positive: str
     negative: str
     clip_skip: int
-    emphasis: str
+    options: Mapping[str, Any]
+    """How the texts are read: emphasis and the like."""
 
 
 def request_of_workflow(workflow: Workflow, registry: Registry) -> Txt2Img:
@@ -90,7 +95,7 @@ class _Reader:
             batch_size=size["batch_size"],
             clip_skip=prompts.clip_skip,
             hires=hires,
-            emphasis=prompts.emphasis,
+            **prompts.options,
             eta=None if values.get("eta", -1.0) < 0 else values["eta"],
             dialect=values.get("dialect", "comfyui"),
             original_quirks=bool(values.get("original", False)),
@@ -192,7 +197,10 @@ class _Reader:
                 raise self._refused(model, "the text encoder does not go through it as the model does")
             values = self._values(self._check(model, "LoraLoader"))
             name = PurePath(values["lora_name"].replace("\\", "/")).stem
-            tags.append(f"<lora:{name}:{number(values['strength_clip'])}:{number(values['strength_model'])}>")
+            tag = f"lora:{name}:{number(values['strength_clip'])}:{number(values['strength_model'])}"
+            tag += f":dyn={values['rank']}" if values.get("rank") else ""
+            tag += f":lbw={values['block_weights']}" if values.get("block_weights") else ""
+            tags.append(f"<{tag}>")
             model, clip = self._link(model, "model").node, self._link(model, "clip").node
         return self._check(model, "CheckpointLoaderSimple"), clip, tags[::-1]
 
@@ -206,7 +214,7 @@ class _Reader:
             if name not in free and one[name] != two[name]:
                 raise self._refused(second, f"its {name} is not that of the first pass")
         prompts, own = self._prompts(second), self._prompts(first)
-        if (prompts.clip_skip, prompts.emphasis) != (own.clip_skip, own.emphasis):
+        if (prompts.clip_skip, prompts.options) != (own.clip_skip, own.options):
             raise self._refused(second, "its text is encoded otherwise than in the first pass")
         changes: dict[str, Any] = {
             "cfg": two["cfg"] if two["cfg"] != one["cfg"] else None,
@@ -236,14 +244,19 @@ class _Reader:
         name = str(self._values(loader)["ckpt_name"])
         if str(self._values(self._check(clip, "CheckpointLoaderSimple"))["ckpt_name"]) != name:
             raise self._refused(clip, "the text encoder is another checkpoint's than the model")
-        emphasis = str(texts["positive"].get("emphasis", "Original"))
-        if emphasis != texts["negative"].get("emphasis", "Original"):
+        options, others = (
+            {name: texts[side].get(name, getattr(Txt2Img, name)) for name in TEXT_OPTIONS}
+            for side in ("positive", "negative")
+        )
+        if options["emphasis"] != others["emphasis"]:
             raise self._refused(sampler, "its two prompts are encoded with different emphasis")
+        if options != others:
+            raise self._refused(sampler, "its two prompts are encoded with different options")
         dialect = self._values(sampler).get("dialect", "comfyui")
         if any(text.get("dialect", "comfyui") != dialect for text in texts.values()):
             raise self._refused(sampler, "its prompts are encoded in another dialect than it draws in")
         positive = _with_tags(str(texts["positive"]["text"]), tags)
-        return _Prompts(name, positive, str(texts["negative"]["text"]), skip, emphasis)
+        return _Prompts(name, positive, str(texts["negative"]["text"]), skip, options)
 
     def _vae(self, node: str) -> str | None:
         """The file of a VAE that is no checkpoint's own."""

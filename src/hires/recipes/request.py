@@ -10,6 +10,7 @@ from hires.imaging.sizes import check_size, floor_to_latent
 from hires.recipes.sizes import hires_size
 from hires.recipes.tiled import DeepShrink, TiledDiffusion, check_shrink, check_tiled, with_region_seeds
 
+FORMATS = ("png", "jpg", "webp", "avif")
 REFINER_PASSES = ("first pass", "second pass", "both passes")
 RANDOM_SEEDS = 4294967294
 """A1111 draws random seeds from 0 to 4294967293."""
@@ -52,18 +53,43 @@ class Refiner:
 
 
 @dataclass(frozen=True)
+class Templates:
+    """The prompts of both passes as they were before their choices were made."""
+
+    prompt: str = ""
+    negative: str = ""
+    hires_prompt: str = ""
+    hires_negative: str = ""
+
+
+@dataclass(frozen=True)
 class Txt2Img:
     """Text to image. width and height 0 take the model's own size; seed -1 a random one.
 
     vae_mode is how pictures are decoded and encoded (auto, untiled, exact, exact-lowram, exact-disk, fast, blend),
     vae_tile the side of a tile in pixels, where tiles are used.
 
+    styles are names of styles that are still to be applied. With wildcards, the choices of prompts (`{a|b}`,
+    `__name__`) are made by each picture's seed; templates then keep the prompts as they were. With comments, what
+    stands behind # is left out (A1111's dialect). comma_backtrack is how many tokens back a full chunk of 75 is cut at
+    a comma, 0 never. old_scheduling reads `[a:b:when]` as A1111 did before 1.6.
+
     original_quirks repeats A1111's pictures where hires mends a schedule that stops short of the clean picture
     (DDIM, PLMS, UniPC, KL Optimal); it is set for infotexts that A1111 wrote.
+
+    extra_fields are what an infotext says beyond this; they are written again. hashes are the hashes that it states for
+    "lora:name" and "embedding:name", by which files that were renamed are found. format (png, jpg, webp, avif) and
+    quality (1 to 100, of the last three) say how pictures are written.
     """
 
     prompt: str = ""
     negative: str = ""
+    styles: tuple[str, ...] = ()
+    wildcards: bool = True
+    templates: Templates | None = None
+    comments: bool = True
+    comma_backtrack: int = 20
+    old_scheduling: bool = False
     checkpoint: str | None = None
     vae: str | None = None
     vae_mode: str = "auto"
@@ -98,6 +124,9 @@ class Txt2Img:
     dialect: str = "webui"
     original_quirks: bool = False
     extra_fields: dict[str, str] = field(default_factory=dict)
+    hashes: dict[str, str] = field(default_factory=dict)
+    format: str = "png"
+    quality: int = 90
 
 
 def with_seeds(request: Txt2Img) -> Txt2Img:
@@ -118,7 +147,14 @@ def check_request(request: Txt2Img, max_megapixels: float) -> None:
     _range("clip skip", request.clip_skip, 1, 12)
     _range("seed", request.seed, -1, 2**64 - 1)
     _range("variation strength", request.variation_strength, 0, 1)
+    _range("comma backtrack", request.comma_backtrack, 0, 75)
+    _check_emphasis(request.emphasis)
+    if request.seed_resize_width < 0 or request.seed_resize_height < 0:
+        raise SettingError("the size that the seed is resized from cannot be negative", "Use 0 for off.")
     _check_vae_mode(request)
+    if request.format not in FORMATS:
+        raise SettingError(f"there is no format {request.format!r}", f"Use one of {', '.join(FORMATS)}.")
+    _range("quality", request.quality, 1, 100)
     check_size(request.width, request.height, max_megapixels, "the first pass", request.batch_size)
     if request.rng not in ("CPU", "NV"):
         raise SettingError(f"unknown random source {request.rng!r}", "Use CPU or NV.")
@@ -130,6 +166,12 @@ def check_request(request: Txt2Img, max_megapixels: float) -> None:
         check_tiled(request.tiled)
     if request.deep_shrink is not None:
         check_shrink(request.deep_shrink)
+
+
+def _check_emphasis(emphasis: str) -> None:
+    from hires.text.encode import check_emphasis
+
+    check_emphasis(emphasis)
 
 
 def _check_hires(request: Txt2Img, hires: HiresFix, max_megapixels: float) -> None:

@@ -101,7 +101,7 @@ def tiled_img2img(
     if request.denoise > 0:
         model = guided(draft, base, part, part.checkpoint, facts)["model"]
         made = draft.add("HiresSeamIndex", image=made, model=model, source=image).out()
-    saved(draft, made, "tiled", tiled_infotext(request, facts, canvas))
+    saved(draft, made, "tiled", tiled_infotext(request, facts, canvas), base)
     return draft.graph()
 
 

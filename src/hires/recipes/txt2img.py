@@ -56,11 +56,11 @@ def txt2img(request: Txt2Img, facts: Facts, batch: int = 0) -> dict[str, Any]:
     vae = vae_of(draft, request, first.checkpoint)
     if request.hires is None:
         made = _seams_said(draft, request, first, facts, decoded(draft, sampled, vae, request))
-        saved(draft, made, "txt2img", infotext(request, facts, index))
+        saved(draft, made, "txt2img", infotext(request, facts, index), request)
         return draft.graph()
     if request.save_first_pass:
         text = infotext(request, facts, index, final=False)
-        saved(draft, decoded(draft, sampled, vae, request), "txt2img-before-highres-fix", text)
+        saved(draft, decoded(draft, sampled, vae, request), "txt2img-before-highres-fix", text, request)
     second = _second_pass(request, request.hires, first)
     enlarged = _enlarge(draft, request, request.hires, sampled, vae, second)
     if request.hires.denoise > 0:
@@ -68,7 +68,7 @@ def txt2img(request: Txt2Img, facts: Facts, batch: int = 0) -> dict[str, Any]:
     final = decoded(draft, enlarged, vae_of(draft, request, second.checkpoint), request)
     if request.hires.denoise > 0:
         final = _seams_said(draft, request, second, facts, final)
-    saved(draft, final, "txt2img", infotext(request, facts, index))
+    saved(draft, final, "txt2img", infotext(request, facts, index), request)
     return draft.graph()
 
 
@@ -126,8 +126,8 @@ def guided(draft: Draft, request: Txt2Img, part: Pass, checkpoint: str, facts: F
         shared |= {"dialect": "webui", "schedule_calls": part.steps * calls_per_step(part.sampler)}
         if part.calls_before:
             shared["schedule_calls_before"] = part.calls_before
-        if request.emphasis != "Original":
-            shared["emphasis"] = request.emphasis
+        options = ("emphasis", "comma_backtrack", "comments", "old_scheduling")
+        shared |= {name: getattr(request, name) for name in options if getattr(request, name) != getattr(Txt2Img, name)}
 
     def encode(own: str, is_negative: bool) -> Link:
         """The main prompt of a side, and behind it a region's own."""
@@ -290,6 +290,9 @@ def _vae_mode(request: Txt2Img) -> dict[str, Any]:
     return {"mode": request.vae_mode, "tile_size": request.vae_tile}
 
 
-def saved(draft: Draft, images: Link, prefix: str, text: str) -> None:
-    """Pictures written with their infotext."""
-    draft.add("SaveImage", images=images, filename_prefix=prefix, parameters=text)
+def saved(draft: Draft, images: Link, prefix: str, text: str, request: Txt2Img | None = None) -> None:
+    """Pictures written with their infotext, in the request's format."""
+    how: dict[str, Any] = {}
+    if request is not None and request.format != Txt2Img.format:
+        how = {"format": request.format, "quality": request.quality}
+    draft.add("SaveImage", images=images, filename_prefix=prefix, parameters=text, **how)

@@ -55,7 +55,7 @@ def schedule(prompt: str, steps: int, hires_steps: int | None = None, old: bool 
     total = hires_steps if second and hires_steps is not None else steps
     tokens = _TOKEN.findall(prompt)
     switches = _parse(tokens) if sum(map(len, tokens)) == len(prompt) else None
-    if not switches:
+    if not switches or isinstance(switches, int):
         return [(total, prompt)]
     whens: dict[int, int] = {}
     ends = {total}
@@ -82,37 +82,53 @@ def entry_at(entries: Sequence[Entry], call: int) -> int:
     return next((index for index, (end, _) in enumerate(entries) if call <= end), len(entries) - 1)
 
 
-def _parse(tokens: Sequence[str]) -> dict[int, _Switch] | None:
-    """The switches by the index of their opening bracket; None where the text does not parse."""
+def parse_fault(prompt: str) -> int | None:
+    """The character (0-based) that makes a text plain as a whole: a bar outside an alternation, or a backslash at the
+    end; None for a text that parses."""
+    tokens = _TOKEN.findall(prompt)
+    if sum(map(len, tokens)) != len(prompt):  # a backslash at the end, or before a line break
+        end = 0
+        for match in _TOKEN.finditer(prompt):
+            if match.start() != end:
+                break
+            end = match.end()
+        return end
+    found = _parse(tokens)
+    return sum(map(len, tokens[:found])) if isinstance(found, int) else None
+
+
+def _parse(tokens: Sequence[str]) -> dict[int, _Switch] | int:
+    """The switches by the index of their opening bracket; the index of a bar where the text does not parse."""
     stack: list[_Group] = []
     closed: list[_Group] = []
-    free_bars = 0
+    free_bars: list[int] = []
     for index, token in enumerate(tokens):
         if token in ("(", "["):
             stack.append(_Group(index, token))
         elif token in (")", "]"):
             if not stack or stack[-1].bracket + token not in ("()", "[]"):
                 # A stray bracket may stand in no group, so none of those that are open can become one.
-                free_bars += sum(len(group.bars) for group in stack)
+                free_bars += [bar for group in stack for bar in group.bars]
                 stack.clear()
                 continue
             group = stack.pop()
             group.closer = index
             group.broken = group.broken or not _fits_grammar(group, tokens)
             if group.broken:
-                free_bars += len(group.bars)
+                free_bars += group.bars
                 if stack:
                     stack[-1].broken = True
             else:
                 closed.append(group)
         elif token == "|":
             if not stack:
-                return None
+                return index
             stack[-1].bars.append(index)
         elif token == ":" and stack:
             stack[-1].colons.append(index)
-    if free_bars or any(group.bars for group in stack):
-        return None
+    free_bars += [bar for group in stack for bar in group.bars]
+    if free_bars:
+        return min(free_bars)
     switches = {}
     for group in closed:
         if group.bracket == "[" and (group.bars or group.colons):

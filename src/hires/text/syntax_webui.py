@@ -18,7 +18,8 @@ _NETWORK = re.compile(r"<(\w+):([^<>]+)>")
 _AND = re.compile(r"\bAND\b")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)")
 _BREAK = re.compile(r"\bBREAK\b")
-_PIECE = re.compile(r"\\[()\[\]\\]?|[(\[]|:\s*([+-]?[.\d]+)\s*\)|[)\]]|[^\\()\[\]:]+|:")
+PIECE = re.compile(r"\\[()\[\]\\]?|[(\[]|:\s*([+-]?[.\d]+)\s*\)|[)\]]|[^\\()\[\]:]+|:")
+"""The signs that brackets are read by; group 1 is the number of a `:w)`."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,18 @@ class NetworkTag:
         text = self._value(0, "te", 1.0)
         unet = self._value(1, "unet", text)
         rank = self._value(2, "dyn", 0.0)
+        if rank < 0 or rank != int(rank):
+            raise self._fault(f"the rank {rank:g} is not a whole number", f"<{self.kind}:{self.name}:1:1:8>")
         return text, unet, int(rank) or None
 
+    @property
+    def blocks(self) -> str | None:
+        """The block weights of `lbw=MIDD`, or of an argument behind the first that is a list or a name."""
+        return self.named.get("lbw", next((each for each in self.arguments[1:] if _is_blocks(each)), None))
+
     def _value(self, index: int, key: str, default: float) -> float:
-        stated = self.named.get(key, self.arguments[index] if index < len(self.arguments) else None)
+        numbers = [each for place, each in enumerate(self.arguments) if place == 0 or not _is_blocks(each)]
+        stated = self.named.get(key, numbers[index] if index < len(numbers) else None)
         if stated is None:
             return default
         try:
@@ -47,12 +56,16 @@ class NetworkTag:
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            raise PromptError(
-                f"<{self.kind}:{self.name}> at character {self.position + 1}: {stated!r} is not a number.",
-                f"Write it as <{self.kind}:{self.name}:0.8>.",
-                self.position,
-            )
+            raise self._fault(f"{stated!r} is not a number.", f"<{self.kind}:{self.name}:0.8>")
         return value
+
+    def _fault(self, what: str, example: str) -> PromptError:
+        where = f"<{self.kind}:{self.name}> at character {self.position + 1}"
+        return PromptError(f"{where}: {what}", f"Write it as {example}.", self.position)
+
+
+def _is_blocks(argument: str) -> bool:
+    return "," in argument or re.fullmatch(r"[A-Za-z][\w.]*", argument) is not None
 
 
 def strip_comments(text: str) -> str:
@@ -97,14 +110,14 @@ def parse_attention(text: str) -> list[list[Weighted]]:
     def close(bracket: str, factor: float) -> None:
         groups[bracket].append((opened[bracket].pop(), len(pieces), factor))
 
-    for match in _PIECE.finditer(text):
+    for match in PIECE.finditer(text):
         token, weight = match[0], match[1]
         if token.startswith("\\"):
             pieces.append(token[1:])
         elif token in opened:
             opened[token].append(len(pieces))
         elif weight is not None:
-            factor = _weight(weight)
+            factor = stated_weight(weight)
             if opened["("] and factor is not None:
                 close("(", factor)
             elif opened["("]:
@@ -160,7 +173,8 @@ def _products(groups: Sequence[tuple[int, int, float]], count: int) -> list[floa
     return products
 
 
-def _weight(text: str) -> float | None:
+def stated_weight(text: str) -> float | None:
+    """The number of a `:w)`; None for what looks like one and is none, as 1.2.3."""
     try:
         value = float(text)
     except ValueError:  # 1.2.3

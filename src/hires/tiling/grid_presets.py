@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from hires.imaging import inpaint_masks
 from hires.tiling.blend import tile_starts as comfy_starts
 from hires.tiling.grid import Box, boxes_at, even_boxes, even_starts
 from hires.tiling.windows import WindowKind
@@ -125,10 +126,10 @@ def _blur_reach(blur: int) -> int:
     """How far a Gaussian of that sigma (kernel of 2 * int(2.5 sigma + 0.5) + 1) carries an edge in 8 bits."""
     if blur <= 0:
         return 0
-    radius = int(2.5 * blur + 0.5)
-    kernel = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * blur**2))
-    tails = np.cumsum(kernel / kernel.sum())[:radius]  # [radius - d] of an edge is left at a distance d from it
-    return int((np.rint(255 * tails) > 0).sum())
+    kernel = inpaint_masks.blur_kernel(blur)
+    edge = np.zeros((1, 2 * len(kernel)), np.uint8)
+    edge[:, len(kernel) :] = 255
+    return int((inpaint_masks.blurred_line(edge, blur, axis=1)[:, : len(kernel)] > 0).sum())
 
 
 def comfy_ultimate_crop_box(
@@ -153,18 +154,6 @@ def comfy_ultimate_processing_size(tile: tuple[int, int], padding: int) -> tuple
 
 def to_aspect(box: Box, height: int, width: int, size: tuple[int, int]) -> Box:
     """A box lengthened on one axis to the shape of `size` (height, width), pushed back into the canvas."""
-    aspect = size[1] / size[0]
-    if box.width / box.height > aspect:
-        top, bottom = _lengthened(box.top, box.bottom, int(box.width / aspect - box.height), height)
-        return Box(top, box.left, bottom, box.right)
-    left, right = _lengthened(box.left, box.right, int(box.height * aspect - box.width), width)
-    return Box(box.top, left, box.bottom, right)
-
-
-def _lengthened(start: int, end: int, by: int, length: int) -> tuple[int, int]:
-    start, end = start - by // 2, end + by - by // 2
-    if end >= length:
-        start, end = start - (end - length), length
-    if start < 0:
-        start, end = 0, min(end - start, length)
-    return start, end
+    corners = (box.left, box.top, box.right, box.bottom)
+    left, top, right, bottom = inpaint_masks.to_aspect(corners, (width, height), (size[1], size[0]))
+    return Box(top, left, bottom, right)

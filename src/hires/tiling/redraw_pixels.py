@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import conv1d, conv2d, pad
 
 from hires.imaging.resample import lanczos
+from hires.imaging.resize_modes import centred, covering_size, fitting_size
 from hires.tiling.redraw import CELL, Job, Round
 
 Size = tuple[int, int]
@@ -26,9 +27,9 @@ def resize_and_fill(image: Tensor, size: Size) -> Tensor:
     """The whole picture in a frame (height, width), its outermost lines drawn out where the aspect differs (A1111)."""
     height, width = image.shape[1:3]
     tall, wide = size
-    inner = (height * wide // width, wide) if wide / tall < width / height else (tall, width * tall // height)
-    scaled = resize(image, (max(inner[0], 1), max(inner[1], 1)))
-    top, left = (tall - scaled.shape[1]) // 2, (wide - scaled.shape[2]) // 2
+    inner = fitting_size((width, height), (wide, tall))
+    scaled = resize(image, inner[::-1])
+    top, left = centred(tall, scaled.shape[1]), centred(wide, scaled.shape[2])
     margins = (left, wide - scaled.shape[2] - left, top, tall - scaled.shape[1] - top)
     return pad(scaled.movedim(-1, 1), margins, mode="replicate").movedim(1, -1)
 
@@ -37,9 +38,9 @@ def crop_and_resize(image: Tensor, size: Size) -> Tensor:
     """What `resize_and_fill` put into a frame, brought back to (height, width): the middle of that aspect (A1111)."""
     height, width = image.shape[1:3]
     tall, wide = size
-    outer = (height * wide // width, wide) if wide / tall > width / height else (tall, width * tall // height)
-    scaled = resize(image, (max(outer[0], tall), max(outer[1], wide)))
-    top, left = (scaled.shape[1] - tall) // 2, (scaled.shape[2] - wide) // 2
+    outer = covering_size((width, height), (wide, tall))
+    scaled = resize(image, outer[::-1])
+    top, left = -centred(tall, scaled.shape[1]), -centred(wide, scaled.shape[2])
     return scaled[:, top : top + tall, left : left + wide]
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from torch import Tensor
 
+from hires.imaging.inpaint_masks import blurred_line
 from hires.tiling.grid import Box, even_starts
 from hires.tiling.grid_presets import (
     comfy_ultimate_processing_size,
@@ -169,21 +170,7 @@ def _blurred(shape: Shape, size: tuple[int, int], part: Box, margins: Sides, blu
         return mask
     if comfy:
         return np.asarray(Image.fromarray(mask).filter(ImageFilter.GaussianBlur(blur)))
-    return _smoothed(_smoothed(mask, blur, axis=1), blur, axis=0)
-
-
-def _smoothed(mask: Bytes, blur: int, axis: int) -> Bytes:
-    """A Gaussian along one axis, mirrored at the border, rounded to bytes."""
-    radius = int(2.5 * blur + 0.5)
-    kernel = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * blur**2))
-    kernel /= kernel.sum()
-    widths = [(radius, radius) if side == axis else (0, 0) for side in (0, 1)]
-    padded = np.pad(mask.astype(np.float64), widths, mode="reflect")
-    length = mask.shape[axis]
-    total = np.zeros(mask.shape)
-    for offset, weight in enumerate(kernel):
-        total += weight * padded.take(range(offset, offset + length), axis=axis)
-    return np.rint(total).astype(np.uint8)
+    return blurred_line(blurred_line(mask, blur, axis=1), blur, axis=0)
 
 
 def _drawn(shape: Shape, height: int, width: int) -> Bytes:
