@@ -16,7 +16,10 @@ import hires  # before torch: it sets how OpenMP's threads wait
 
 assert hires.__version__
 
-settings.register_profile("hires", deadline=None)  # machines are shared: no test may fail for being slow
+# Machines are shared: no test may fail for being slow, nor on one machine and not on the next. To look further than CI
+# does: pytest --hypothesis-profile explore
+settings.register_profile("hires", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None)
 settings.load_profile("hires")
 
 REFERENCE = Path(__file__).parent / "reference"

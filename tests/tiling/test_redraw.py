@@ -242,7 +242,7 @@ def test_the_plan_is_said_in_a_line() -> None:
 # ---- wider overlaps -------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(SIDES, SIDES, st.integers(8, 24), st.integers(0, 7), st.data())
 def test_wider_overlaps_are_where_the_joins_are(
     height: int, width: int, tile: int, overlap: int, data: st.DataObject

@@ -84,12 +84,6 @@ class Txt2Img:
 
     prompt: str = ""
     negative: str = ""
-    styles: tuple[str, ...] = ()
-    wildcards: bool = True
-    templates: Templates | None = None
-    comments: bool = True
-    comma_backtrack: int = 20
-    old_scheduling: bool = False
     checkpoint: str | None = None
     vae: str | None = None
     vae_mode: str = "auto"
@@ -123,6 +117,12 @@ class Txt2Img:
     s_noise: float = 1.0
     dialect: str = "webui"
     original_quirks: bool = False
+    styles: tuple[str, ...] = ()
+    wildcards: bool = True
+    templates: Templates | None = None
+    comments: bool = True
+    comma_backtrack: int = 20
+    old_scheduling: bool = False
     extra_fields: dict[str, str] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
     format: str = "png"

@@ -191,13 +191,15 @@ def _sd_spans(canvas: tuple[int, int], tile: tuple[int, int], overlap: int) -> l
 
 
 def _lengthened(length: int, spans: Sequence[Span], at: Sequence[int]) -> list[Span]:
-    """The spans before and behind the joins of these numbers, longer by half their overlap each, at least a cell."""
+    """The spans before and behind the joins of these numbers, longer by half their overlap each, at least a cell where
+    there is room for it; both by the same, so that the joins stay where they are."""
     longer = list(spans)
     for join in at:
         before, after = longer[join], longer[join + 1]
         more = max(-(-(spans[join][1] - spans[join + 1][0]) // 2 // CELL) * CELL, CELL)
-        longer[join] = (before[0], min(before[1] + more, length))
-        longer[join + 1] = (max(after[0] - more, 0), after[1])
+        more = min(more, length - before[1], after[0])
+        longer[join] = (before[0], before[1] + more)
+        longer[join + 1] = (after[0] - more, after[1])
     return longer
 
 
