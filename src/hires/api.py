@@ -38,6 +38,7 @@ from hires.metadata.origin import KEY as ORIGIN
 from hires.metadata.origin import Origin
 from hires.models.budget import free_bytes, stated_budget
 from hires.models.checkpoint import file_identity
+from hires.models.hashes import safetensors_header
 from hires.models.inspection import ModelInfo, inspect
 from hires.models.native import native_size
 from hires.models.precision import WeightsPolicy
@@ -65,7 +66,7 @@ from hires.recipes.sd_upscale import SDUpscale, check_sd_upscale
 from hires.recipes.tiled_img2img import TiledImg2Img, check_tiled_img2img, tiled_img2img
 from hires.recipes.txt2img import txt2img
 from hires.recipes.ultimate import UltimateUpscale, check_ultimate
-from hires.recipes.wording import Phrasebook, per_picture, worded
+from hires.recipes.wording import Phrasebook, per_picture, with_prompts_of, worded
 from hires.sampling.trajectories import TrajectoryCache
 from hires.settings import Settings, load_settings
 from hires.text.styles import load_styles
@@ -339,7 +340,11 @@ class Engine:
         size = open_picture(source, int(self.settings.max_megapixels * 1e6)).size
         check_size(*request.size(*size), self.settings.max_megapixels, "the enlarged picture")
         counts, reports, paths = Counts(), [], []
+        book = self.phrasebook(request.base)
         for batch in range(request.base.batch_count):
+            base = with_prompts_of(request.base, batch, book)
+            if base != request.base:
+                request, facts = self.prepare_redraw(replace(request, base=base))
             flow = request.workflow(source.name, size, facts, batch)
             given = {source.name: source.absolute()}
             report = self.run(flow, on_event=on_event, force_outputs=True, counts=counts, given=given)
@@ -404,7 +409,7 @@ class Engine:
         for name in lora_names(request):
             stated = request.hashes.get(fact_key(name))
             with suppress(ModelFileError):  # an unknown LoRA is noted, and the picture drawn without it, as in A1111
-                facts[fact_key(name)] = self._facts("loras", f"{name} [{stated}]" if stated else name)
+                facts[fact_key(name)] = self._lora_facts(name, f"{name} [{stated}]" if stated else name)
         for name in hypernetwork_names(request):
             with suppress(ModelFileError):
                 facts[fact_key(name, HYPERNET)] = self._hypernetwork_facts(name)
@@ -486,6 +491,20 @@ class Engine:
         """The first checkpoint in the user's folders; the built-in model when there is none."""
         own = [name for name in self.store.names("checkpoints") if name != BUILT_IN_NAME]
         return own[0] if own else BUILT_IN_NAME
+
+    def _lora_facts(self, name: str, title: str) -> ModelFacts:
+        """Of the file of this name, else of the only one that its trainer called so (`ss_output_name`)."""
+        try:
+            return self._facts("loras", title)
+        except ModelFileError:
+            called = [
+                entry.name
+                for entry in self.store.entries("loras")
+                if entry.path.is_file() and safetensors_header(entry.path)[1].get("ss_output_name") == name
+            ]
+            if len(called) != 1:
+                raise
+            return self._facts("loras", called[0])
 
     def _hypernetwork_facts(self, name: str) -> ModelFacts:
         """Of any family: a hypernetwork changes what it finds layers of its widths for."""

@@ -86,7 +86,7 @@ def request_from_options(given: Mapping[str, Any]) -> Txt2Img:
     changes = {name: given[name] for name in PLAIN if given.get(name) is not None}
     if given.get("sampler") is not None and given.get("schedule") is None:
         changes["schedule"] = "Automatic"
-    if given.get("prompt") is not None or given.get("negative") is not None:
+    if any(given.get(name) is not None for name in ("prompt", "negative", "hires_prompt", "hires_negative")):
         changes = {"wildcards": True, "templates": None, **changes}
     if given.get("style"):
         changes["styles"] = tuple(given["style"])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from hires.api import Drawn, Engine, Txt2Img
@@ -90,6 +91,21 @@ def test_block_weights_choose_what_a_lora_changes(make_engine: Callable[[], Engi
     assert np.array_equal(every, full)
     with pytest.raises(PromptError, match="12 block weights do not fit this model"):
         engine.txt2img(REQUEST, prompt="a fox" + LORA.format(",".join("1" * 12)))
+
+
+def test_a_lora_goes_by_the_name_its_trainer_gave(make_engine: Callable[[], Engine], thin_models: Path) -> None:
+    folder = thin_models / "loras"
+    tensors = load_file(folder / "lora_thin_sd15.safetensors")
+    try:
+        save_file(tensors, folder / "called_one.safetensors", {"ss_output_name": "Watercolour"})
+        _, facts = make_engine().prepare(Txt2Img(prompt="<lora:Watercolour:1>", checkpoint="thin_sd15"))
+        assert facts["lora:Watercolour"].name == "called_one.safetensors"
+        save_file(tensors, folder / "called_two.safetensors", {"ss_output_name": "Watercolour"})
+        _, facts = make_engine().prepare(Txt2Img(prompt="<lora:Watercolour:1>", checkpoint="thin_sd15"))
+        assert "lora:Watercolour" not in facts
+    finally:
+        for name in ("called_one", "called_two"):
+            (folder / f"{name}.safetensors").unlink(missing_ok=True)
 
 
 def test_a_hypernetwork_tag_is_its_loader(make_engine: Callable[[], Engine], thin_models: Path) -> None:

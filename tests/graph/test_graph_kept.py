@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hires.graph.kept import DAY, KeptWork, Pieces
@@ -28,6 +28,7 @@ def test_a_piece_comes_back_in_another_process_as_it_was(tmp_path: Path) -> None
 
 
 @settings(max_examples=60, deadline=None)
+@example(at=114, change=1, cut=False)
 @given(st.integers(0, 10_000), st.integers(1, 255), st.booleans())
 def test_a_harmed_piece_is_none(at: int, change: int, cut: bool) -> None:
     import tempfile

@@ -53,6 +53,15 @@ def test_and_parts_of_the_same_text_are_encoded_once(context: RunContext, clip: 
     assert encoded == ["a cat ", "  a dog"]
 
 
+def test_and_parts_are_as_long_as_the_longest(context: RunContext, clip: TextStack) -> None:
+    entries = text_encode(text="cat AND dog BREAK fox", clip=clip, dialect="webui", context=context)
+    (short, _), (long, _) = entries
+    alone, _ = encode_webui(clip, "cat ")
+    assert short.shape[1] == long.shape[1] == 154
+    assert torch.equal(short[:, :77], alone)
+    assert torch.equal(short[:, 77:], alone[:, -1:].expand(-1, 77, -1))
+
+
 def test_prompts_that_switch_at_other_steps_share_their_texts(
     context: RunContext, clip: TextStack, encoded: list[str]
 ) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hires.errors import SettingError
 from hires.metadata.infotext import read_infotext
 from hires.recipes.facts import ModelFacts
-from hires.recipes.infotext import infotext, request_from
+from hires.recipes.infotext import KNOWN, infotext, is_emphasized, request_from
 from hires.recipes.named_files import named_in_request
 from hires.recipes.networks import embedding_key, fact_key, stated_hashes
 from hires.recipes.request import REFINER_PASSES, HiresFix, Refiner, Txt2Img
@@ -138,6 +138,7 @@ def as_read(request: Txt2Img) -> Txt2Img:
         schedule=schedule,
         hires=hires,
         refiner=refiner,
+        emphasis=request.emphasis if is_emphasized(request) else "Original",
         wildcards=False,
     )
 
@@ -177,6 +178,31 @@ def test_hashes_of_networks_are_read_and_written() -> None:
 def test_a_field_that_is_no_number_is_one_line(field: str) -> None:
     with pytest.raises(SettingError, match="should be a number"):
         request_from(f"a\n{field}, Sampler: Euler, Denoising strength: 0.5, Size: 64x64")
+
+
+STRANGE = [
+    "",
+    "-1",
+    "nan",
+    "1e999",
+    "9" * 5000,
+    "9" * 5000 + "x1",
+    "{}",
+    '{"Passes": [1]}',
+    '"',
+    "²",
+    "x [deadbeef]",
+    "\0",
+]
+
+
+@given(st.dictionaries(st.sampled_from(sorted(KNOWN)), st.sampled_from(STRANGE) | st.text(max_size=12)))
+def test_strange_values_are_read_or_refused_in_one_line(fields: dict[str, str]) -> None:
+    text = "a\nSteps: 3, " + ", ".join(f"{key}: {value}" for key, value in fields.items())
+    try:
+        named_in_request(request_from(text))
+    except SettingError as error:
+        assert "\n" not in str(error)
 
 
 def test_a_number_that_is_none_is_read_and_refused_when_it_is_checked() -> None:

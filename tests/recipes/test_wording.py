@@ -16,7 +16,7 @@ from hires.recipes.facts import ModelFacts
 from hires.recipes.infotext import infotext, request_from
 from hires.recipes.networks import HYPERNET, fact_key, lay_over
 from hires.recipes.request import HiresFix, Templates, Txt2Img, check_request
-from hires.recipes.wording import Phrasebook, per_picture, worded
+from hires.recipes.wording import Phrasebook, per_picture, with_prompts_of, worded
 from hires.text.styles import Style
 
 STYLES = {"Oil": Style("Oil", "oil of {prompt}", "photo"), "Fine": Style("Fine", "{sharp|crisp}")}
@@ -67,6 +67,14 @@ def test_each_picture_chooses_by_its_own_seed(book: Phrasebook) -> None:
     assert worded(request, book) == request
 
 
+def test_the_prompts_of_one_picture_of_a_job(book: Phrasebook) -> None:
+    request = worded(replace(BASE, prompt="{a|b|c|d} __colour__", batch_count=5), book)
+    for number, part in enumerate(per_picture(request, book)):
+        own = with_prompts_of(request, number, book)
+        assert own == replace(request, prompt=part.prompt)
+        assert with_prompts_of(own, number, book) == own
+
+
 def test_variations_of_one_picture_share_its_prompt(book: Phrasebook) -> None:
     request = worded(replace(BASE, prompt="{a|b|c}", batch_size=4, variation_strength=0.1), book)
     assert per_picture(request, book) == [request]
@@ -107,7 +115,7 @@ def test_wildcards_that_are_not_there_are_known(book: Phrasebook) -> None:
 @given(
     st.builds(
         replace,
-        st.just(BASE),
+        st.just(replace(BASE, prompt="(cat)")),
         comments=st.booleans(),
         comma_backtrack=st.integers(0, 75),
         old_scheduling=st.booleans(),
@@ -130,6 +138,11 @@ def test_how_prompts_and_seeds_are_read_comes_back(request_made: Txt2Img) -> Non
         "variation_strength", "seed_resize_width", "seed_resize_height", "seed",
     ):  # fmt: skip
         assert getattr(again, name) == getattr(request_made, name)
+
+
+def test_emphasis_is_told_where_it_makes_a_difference() -> None:
+    for prompt, written in (("(cat)", True), ("[cat]", True), ("cat BREAK dog", True), ("cat", False)):
+        assert ("Emphasis: No norm" in infotext(replace(BASE, prompt=prompt, emphasis="No norm"), FACTS)) == written
 
 
 def test_old_pictures_keep_their_timeline() -> None:

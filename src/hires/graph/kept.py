@@ -52,12 +52,12 @@ class KeptWork:
             return None
         try:
             head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
-            values: dict[str, Any] = json.loads(head["values"])
             tensors = load(data)
-            if head["name"] != name or head["digest"] != _digest(tensors):
+            if head["digest"] != _digest(name, head["values"], tensors):
                 return None
         except Exception:  # whatever is wrong with the file, its work is done again
             return None
+        values: dict[str, Any] = json.loads(head["values"])
         return {**values, **tensors}
 
     def put(self, name: str, values: Values) -> Path:
@@ -67,7 +67,8 @@ class KeptWork:
             return path
         tensors = {key: value.detach().cpu().contiguous() for key, value in values.items() if isinstance(value, Tensor)}
         rest = {key: value for key, value in values.items() if not isinstance(value, Tensor)}
-        head = {"name": name, "values": json.dumps(rest), "digest": _digest(tensors)}
+        said = json.dumps(rest)
+        head = {"values": said, "digest": _digest(name, said, tensors)}
         with self._lock:
             self._used.add(path)
             try:
@@ -159,10 +160,10 @@ class Pieces:
         self._put = frozenset()
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+def _digest(name: str, values: str, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(repr((name, values)).encode())
+    for key, tensor in sorted(tensors.items()):
+        digest.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}".encode())
         if tensor.numel():
             digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

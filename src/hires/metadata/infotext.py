@@ -20,7 +20,7 @@ FIELD = re.compile(rf'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|{NESTED}|[^,]*)(?:,
 """A key of word characters, spaces, - and /, two or more; then a JSON string, a JSON object of up to three levels (as
 Tiled Diffusion writes its settings), or anything up to the comma."""
 
-SIZE = re.compile(r"^(\d+)x(\d+)$")
+SIZE = re.compile(r"^(\d{1,9})x(\d{1,9})$")
 FEWEST_FIELDS = 3
 
 

@@ -71,7 +71,18 @@ def text_encode(
             entries.append((cond, options))
             first = until + 1
         entries[-1][1]["calls"] = (entries[-1][1]["calls"][0], ENDLESS)
-    return entries
+    return _as_long(entries) if len(parts) > 1 else entries
+
+
+def _as_long(entries: ConditioningList) -> ConditioningList:
+    """All texts of an AND prompt as long as the longest, their last vectors repeated, as the web UI evaluates them."""
+    longest = max(tensor.shape[1] for tensor, _ in entries)
+    return [
+        (torch.cat([tensor, tensor[:, -1:].expand(-1, longest - tensor.shape[1], -1)], dim=1), options)
+        if tensor.shape[1] < longest
+        else (tensor, options)
+        for tensor, options in entries
+    ]
 
 
 def _variants(text: str, calls: int, calls_before: int, old: bool) -> list[tuple[int, str]]:

@@ -15,6 +15,8 @@ from hires.nodes.context import RunContext
 from hires.nodes.joint import OPTION
 
 WHOLE = "whole"
+SURE = 0.9
+"""Of the room: what a crude bound must stay below, since what is free changes from one look to the next."""
 ONE_BY_ONE = "one prompt at a time"
 
 
@@ -64,7 +66,7 @@ def entries_together(model: DiffusionModel, shape: Sequence[int], context: RunCo
     what = f"sampling at {width * 8}x{height * 8}"
 
     def choices() -> Iterator[Choice]:
-        room = 0 if context.budget is None else context.budget.room()
+        room = 0 if context.budget is None else int(SURE * context.budget.room())
         return sampling_choices(model, height, width, batch, room)
 
     chosen = fitted(context, what, choices, sampling_networks(model))

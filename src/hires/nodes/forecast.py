@@ -114,10 +114,12 @@ def forecast(workflow: ValidatedWorkflow, context: RunContext) -> Forecast | Non
 
 def _planned(workflow: ValidatedWorkflow, context: RunContext, budget: Budget) -> Forecast:
     extents = Extents(workflow, context)
-    needs = list(_needs(workflow, context, extents, budget))
+    for node in workflow.nodes.values():  # all weights count, whenever they are read
+        model_of(node, extents, context), vae_of(node, extents, context)
     pictures = [extent for node in workflow.nodes.values() if (extent := _picture(node, extents)) is not None]
     pixels = [extent.batch * extent.height * extent.width for extent in pictures]
     held = budget.held(context.store.held_bytes()) + PICTURE * (sum(pixels) + (COPIES - 1) * max(pixels, default=0))
+    needs = _needs(workflow, context, extents, budget.room(held))
     stages, refused = [], []
     for need in needs:
         movable = partial(context.store.movable_bytes, need.working)
@@ -161,8 +163,7 @@ def _picture(node: ValidNode, extents: Extents) -> Extent | None:
     return extents.out_of(node) if "IMAGE" in node.type.outputs else None
 
 
-def _needs(workflow: ValidatedWorkflow, context: RunContext, extents: Extents, budget: Budget) -> Iterator[_Need]:
-    room = budget.room()
+def _needs(workflow: ValidatedWorkflow, context: RunContext, extents: Extents, room: int) -> Iterator[_Need]:
     for node in workflow.nodes.values():
         kind = node.type.name
         if kind in SAMPLERS:

@@ -16,6 +16,8 @@ from hires.recipes.request import HiresFix, Refiner, Templates, Txt2Img
 from hires.recipes.tiled import FIELD as TILED
 from hires.recipes.tiled import SHRINK_FIELD, read_shrink, read_tiled, shrink_fact, tiled_facts
 
+EMPHASIZED = re.compile(r"[(\[\\]|\bBREAK\b")
+"""What the way of emphasis makes a difference for; A1111 writes it for such prompts only."""
 OLD_TIMELINES = "Old prompt editing timelines"
 TEMPLATES = ("Template", "Negative Template", "Hires template", "Hires negative template")
 """The prompts before their choices were made; the first two under the names that the Dynamic Prompts extension uses."""
@@ -77,7 +79,7 @@ def infotext_fields(
         fields["Lora hashes"] = hashes
     if (embedded := embedding_hashes(facts)) is not None:
         fields["TI hashes"] = embedded
-    if request.emphasis != "Original":
+    if request.emphasis != "Original" and is_emphasized(request):
         fields["Emphasis"] = request.emphasis
     fields |= _wording_fields(request)
     fields |= _sampler_fields(request)
@@ -88,6 +90,13 @@ def infotext_fields(
     if request.original_quirks:
         fields["Original quirks"] = True
     return fields | request.extra_fields | {"Version": f"hires {__version__}"}
+
+
+def is_emphasized(request: Txt2Img) -> bool:
+    """Whether the way of emphasis makes a difference for one of its prompts."""
+    hires = request.hires or HiresFix()
+    texts = (request.prompt, request.negative, hires.prompt, hires.negative)
+    return any(EMPHASIZED.search(text) for text in texts)
 
 
 def _hires_fields(request: Txt2Img, hires: HiresFix, facts: Mapping[str, ModelFacts]) -> dict[str, Any]:
@@ -144,7 +153,7 @@ def _old_timelines(info: Infotext) -> bool:
     """A1111 read `[a:b:when]` otherwise before 1.6; it says so where it still does."""
     if OLD_TIMELINES in info.fields:
         return info.fields[OLD_TIMELINES] == "True"
-    version = re.match(r"v?(\d+)\.(\d+)", info.fields.get("Version", ""))
+    version = re.match(r"v?(\d{1,9})\.(\d{1,9})", info.fields.get("Version", ""))
     older = version is not None and (int(version[1]), int(version[2])) < (1, 6)
     return older and "[" in info.prompt + info.negative
 
@@ -294,10 +303,13 @@ def _schedule(info: Infotext) -> str:
         return schedule
     version = info.fields.get("Version", "")
     digits = version.lstrip("vV").split("-")[0].split(".")
-    older = version == "" or (all(part.isdigit() for part in digits) and tuple(map(int, digits)) < (1, 9))
+    is_number = all(part.isdecimal() and len(part) < LONGEST_NUMBER for part in digits)
+    older = version == "" or (is_number and tuple(map(int, digits)) < (1, 9))
     return "Uniform" if older and info.fields.get("Sampler") in BARE_MEANT_UNIFORM else "Automatic"
 
 
+LONGEST_NUMBER = 10
+"""Digits of a part of a version; what is longer is no version."""
 BARE_MEANT_UNIFORM = (
     "DPM++ 2M",
     "DPM++ SDE",

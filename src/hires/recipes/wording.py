@@ -48,6 +48,13 @@ def per_picture(request: Txt2Img, book: Phrasebook) -> list[Txt2Img]:
     return [alone, *(_resolved(replace(alone, seed=seed), seed, book) for seed in seeds)]
 
 
+def with_prompts_of(request: Txt2Img, number: int, book: Phrasebook) -> Txt2Img:
+    """A worded request with the prompts of picture `number` of its job, all else, the seed too, as it is."""
+    if request.templates is None or number == 0 or request.variation_strength > 0:
+        return request
+    return _resolved(request, request.seed + number, book)
+
+
 def _styled(request: Txt2Img, styles: Mapping[str, Style]) -> Txt2Img:
     if not request.styles:
         return request
