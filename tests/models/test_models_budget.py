@@ -88,30 +88,29 @@ from hires.models.needs import ALLOCATOR
 from hires.models.peak import peak_bytes
 torch.set_num_threads(1)
 unet = UNet2DConditionModel(
-    block_out_channels=(128, 256), layers_per_block=1, cross_attention_dim=64, attention_head_dim=8,
+    block_out_channels=(128, 256), layers_per_block=1, cross_attention_dim=32, attention_head_dim=8,
     down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
 ).eval()
 def call(run, tensor):
-    return run(tensor(2, 4, 96, 96), tensor(2), encoder_hidden_states=tensor(2, 77, 64), return_dict=False)
+    return run(tensor(2, 4, 64, 64), tensor(2), encoder_hidden_states=tensor(2, 77, 32), return_dict=False)
 predicted = peak_bytes(unet, call)
 with torch.inference_mode():
-    call(unet, lambda *shape: torch.zeros([1 if n == 2 else 8 if n == 96 else n for n in shape]))
+    call(unet, lambda *shape: torch.zeros([1 if n == 2 else 8 if n == 64 else n for n in shape]))
     before = resident_bytes()
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")
     call(unet, lambda *shape: torch.zeros(shape))
 peak = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
-print(before, peak, before + LIBRARIES + int(predicted * ALLOCATOR))
+print(before, peak, LIBRARIES, int(predicted * ALLOCATOR))
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 def test_the_prediction_holds_for_a_real_call() -> None:
     done = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True)
-    before, peak, predicted = map(int, done.stdout.split())
-    assert before < peak <= predicted
-    # beyond the constant for libraries, it is no wild guess
-    assert predicted - 100_000_000 <= 2 * peak - before
+    before, peak, libraries, predicted = map(int, done.stdout.split())
+    assert before < peak <= before + libraries + predicted
+    assert predicted <= 2 * (peak - before), "beyond the constant for libraries, it is no wild guess"
 
 
 def test_weights_are_moved_away_where_nothing_fits_beside_them() -> None:
