@@ -53,3 +53,29 @@ StyleFiles = Annotated[
     typer.Option("--styles", help="CSV file of styles, or a pattern; of the settings else. Repeatable."),
 ]
 Plan = Annotated[bool, typer.Option("--plan", help="Say the tiles and the memory it would take, and stop.")]
+
+# ---- redrawing and drawing in tiles ---------------------------------------------------------------------------------
+
+Prompt = Annotated[str | None, typer.Option("--prompt", "-p", help="What the picture shows.")]
+Negative = Annotated[str | None, typer.Option("--negative", "-n", help="What to avoid.")]
+By = Annotated[float | None, typer.Option(help="Enlarge by this factor [2].")]
+To = Annotated[str | None, typer.Option(help="Enlarge to WIDTHxHEIGHT instead.")]
+Upscaler = Annotated[str | None, typer.Option(help="See `hires upscalers` [Lanczos].")]
+Denoise = Annotated[float | None, typer.Option(help="Denoising strength, 0 to 1 [0.35].")]
+NoiseFrom = Annotated[str | None, typer.Option(help="Drawn for the whole canvas, or for each tile [canvas].")]
+Lock = Annotated[float | None, typer.Option(help="0 to 1: hold low frequencies to the source's [1].")]
+SizeConditioning = Annotated[str | None, typer.Option(help="What SDXL is told: crop, canvas or native.")]
+TileRegion = Annotated[
+    list[str] | None, typer.Option(help="x,y,width,height:prompt[:negative], in fractions. Repeatable.")
+]
+Checkpoint = Annotated[str | None, typer.Option("--checkpoint", "-m", help="Model by name or hash.")]
+VaeFile = Annotated[str | None, typer.Option(help="A separate VAE file.")]
+Sampler = Annotated[str | None, typer.Option("--sampler", "-s", help="See `hires samplers`.")]
+Schedule = Annotated[str | None, typer.Option(help="See `hires samplers`.")]
+Steps = Annotated[int | None, typer.Option(help="Steps, of which the denoised share is made [20].")]
+Cfg = Annotated[float | None, typer.Option(help="Guidance scale [7].")]
+Seed = Annotated[int | None, typer.Option(help="-1 for a random one.")]
+BatchCount = Annotated[int | None, typer.Option(help="Variants, each with the next seed [1].")]
+ClipSkip = Annotated[int | None, typer.Option(help="1 = last layer of the text encoder.")]
+Dialect = Annotated[str | None, typer.Option(help="Numbers as in the A1111 web UI (webui) or comfyui.")]
+RedrawPlan = Annotated[bool, typer.Option("--plan", help="Say the tiles and denoiser calls, and stop.")]

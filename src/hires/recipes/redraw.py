@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
@@ -56,7 +57,7 @@ TOLD = "Tile prompts told"
 
 
 @dataclass(frozen=True)
-class Redrawing:
+class Redrawing(ABC):
     """A picture enlarged and redrawn. `base` holds prompt, model, sampler, steps and seed as for txt2img.
 
     scale, or width and height in pixels (0: by scale), say the size. lock 0..1 keeps each tile's low frequencies at the
@@ -98,17 +99,17 @@ class Redrawing:
         """The base with the size that is drawn at once, 0 for the model's own."""
         return self.base
 
+    @abstractmethod
     def size(self, width: int, height: int) -> tuple[int, int]:
         """(width, height) of the result for a picture of this size."""
-        raise NotImplementedError
 
+    @abstractmethod
     def plan(self, width: int, height: int) -> RedrawPlan:
         """The tiles of a picture of this size, once it is enlarged."""
-        raise NotImplementedError
 
+    @abstractmethod
     def workflow(self, picture: str, size: tuple[int, int], facts: Facts, batch: int = 0) -> dict[str, Any]:
         """The nodes for a picture of the input folder, of `size` (width, height)."""
-        raise NotImplementedError
 
 
 def check_redrawing(request: Redrawing) -> None:
