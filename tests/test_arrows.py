@@ -15,7 +15,7 @@ RANKS = [
     ("text",),
     ("nodes",),
     ("recipes", "pocket"),
-    ("drawn", "jobs"),
+    ("drawn", "jobs", "preparing"),
     ("api",),
     ("converting", "demo", "evaluating", "options", "progress", "told", "verifying"),
     ("commands",),

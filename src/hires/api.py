@@ -10,7 +10,6 @@ from __future__ import annotations
 import platform
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +18,7 @@ import torch
 
 from hires import __version__
 from hires.drawn import Drawn, Redrawn, Upscaled
-from hires.errors import HiresError, Interrupted, ModelFileError, SettingError, WorkflowError
+from hires.errors import HiresError, Interrupted, SettingError, WorkflowError
 from hires.graph.cache import ResultCache
 from hires.graph.custom import CustomNodes, load_custom_nodes
 from hires.graph.declare import Registry
@@ -32,18 +31,15 @@ from hires.graph.validate import ValidatedWorkflow, validate
 from hires.graph.workflow import Workflow
 from hires.imaging.pictures import open_picture
 from hires.imaging.sizes import check_size
-from hires.imaging.upscalers import LATENT_UPSCALERS, PLAIN, find_name
+from hires.imaging.upscalers import PLAIN, find_name
 from hires.metadata.carrying import format_of
 from hires.metadata.origin import KEY as ORIGIN
 from hires.metadata.origin import Origin
 from hires.models.budget import free_bytes, stated_budget
-from hires.models.checkpoint import file_identity
-from hires.models.hashes import safetensors_header
-from hires.models.inspection import ModelInfo, inspect
-from hires.models.native import native_size
+from hires.models.inspection import ModelInfo
 from hires.models.precision import WeightsPolicy
 from hires.models.store import ModelStore
-from hires.models.upscale_names import file_of_title, find_upscaler
+from hires.models.upscale_names import find_upscaler
 from hires.nodes.context import Counts, RunContext, TempFolder
 from hires.nodes.forecast import Forecast, forecast
 from hires.nodes.redraw_run import planned_calls
@@ -51,25 +47,22 @@ from hires.nodes.registry import node_registry
 from hires.nodes.texts import EncodedTexts
 from hires.nodes.tile_words import LOOKS
 from hires.nodes.upscaling import plan_of
-from hires.pocket import BUILT_IN_FOLDER, BUILT_IN_NAME
-from hires.recipes.embedded import embedding_facts, renamed_embeddings, with_renamed
+from hires.pocket import BUILT_IN_FOLDER
+from hires.preparing import Preparation
 from hires.recipes.extras import Extras, check_extras, extras, target_of
-from hires.recipes.facts import NATIVE_SIZE_UNKNOWN, ModelFacts, stated_facts
+from hires.recipes.facts import ModelFacts
 from hires.recipes.infotext import infotext
-from hires.recipes.networks import HYPERNET, fact_key, hypernetwork_names, lora_names
 from hires.recipes.read_file import read_file, read_texts, request_in
 from hires.recipes.read_workflow import request_of_workflow
 from hires.recipes.redraw import Redrawing, sampler_of
-from hires.recipes.request import HiresFix, Txt2Img, check_request, with_seeds
-from hires.recipes.samplers import check_names
+from hires.recipes.request import HiresFix, Txt2Img
 from hires.recipes.sd_upscale import SDUpscale, check_sd_upscale
 from hires.recipes.tiled_img2img import TiledImg2Img, check_tiled_img2img, tiled_img2img
 from hires.recipes.txt2img import txt2img
 from hires.recipes.ultimate import UltimateUpscale, check_ultimate
-from hires.recipes.wording import Phrasebook, per_picture, with_prompts_of, worded
+from hires.recipes.wording import per_picture, with_prompts_of
 from hires.sampling.trajectories import TrajectoryCache
 from hires.settings import Settings, load_settings
-from hires.text.styles import load_styles
 
 MEGABYTE = 1_000_000
 CACHED_SHARE = 10
@@ -109,7 +102,7 @@ class Engine:
         self.trajectories = TrajectoryCache(limit // 4, self.kept)
         self.texts = EncodedTexts()
         self.temp = TempFolder()
-        self._known_facts: dict[tuple[str, str], ModelFacts] = {}
+        self.preparation = Preparation(self.store, self.settings)
         self.origin = Origin(
             version=__version__,
             torch=torch.__version__,
@@ -223,7 +216,7 @@ class Engine:
         request, _ = self.prepare(request)
         counts = Counts()
         reports, paths = [], []
-        for part in per_picture(request, self.phrasebook(request)):
+        for part in per_picture(request, self.preparation.phrasebook(request)):
             part, facts = self.prepare(part)
             for batch in range(part.batch_count):
                 flow = txt2img(part, facts, batch)
@@ -340,7 +333,7 @@ class Engine:
         size = open_picture(source, int(self.settings.max_megapixels * 1e6)).size
         check_size(*request.size(*size), self.settings.max_megapixels, "the enlarged picture")
         counts, reports, paths = Counts(), [], []
-        book = self.phrasebook(request.base)
+        book = self.preparation.phrasebook(request.base)
         for batch in range(request.base.batch_count):
             base = with_prompts_of(request.base, batch, book)
             if base != request.base:
@@ -378,66 +371,20 @@ class Engine:
         needs = self.forecast(request.workflow(source.name, size, facts, 0), {source.name: source.absolute()})
         return f"{plan.describe(calls * base.batch_count + looks)}\n{needs.describe()}"
 
+    def request_of(self, picture: Path) -> Txt2Img:
+        """The request that a file's infotext describes, or its workflow where it has that alone."""
+        return request_in(picture, self.registry, self._context(Counts()))
+
     def prepare(self, request: Txt2Img, lenient: bool = False) -> tuple[Txt2Img, dict[str, ModelFacts]]:
         """The request with names found, size and seeds filled in and everything checked; and its models' facts.
 
         With `lenient`, models that are not there keep the name and hash that the request states.
         """
-        checkpoint = request.checkpoint or self.default_checkpoint()
-        facts: dict[str, ModelFacts] = {}
+        return self.preparation.prepared(request, lenient)
 
-        def find(kind: str, name: str) -> str:
-            try:
-                found = self._facts(kind, name)
-            except ModelFileError:
-                if not lenient:
-                    raise
-                found = stated_facts(name)
-            facts[found.name] = found
-            return found.name
-
-        request = with_seeds(replace(request, checkpoint=find("checkpoints", checkpoint)))
-        request = worded(request, self.phrasebook(request))
-        if request.vae:
-            request = replace(request, vae=find("vae", request.vae))
-        if request.refiner is not None:
-            refiner = find("checkpoints", request.refiner.checkpoint)
-            request = replace(request, refiner=replace(request.refiner, checkpoint=refiner))
-        if request.hires is not None and request.hires.checkpoint:
-            second = find("checkpoints", request.hires.checkpoint)
-            request = replace(request, hires=replace(request.hires, checkpoint=second))
-        for name in lora_names(request):
-            stated = request.hashes.get(fact_key(name))
-            with suppress(ModelFileError):  # an unknown LoRA is noted, and the picture drawn without it, as in A1111
-                facts[fact_key(name)] = self._lora_facts(name, f"{name} [{stated}]" if stated else name)
-        for name in hypernetwork_names(request):
-            with suppress(ModelFileError):
-                facts[fact_key(name, HYPERNET)] = self._hypernetwork_facts(name)
-        embeddings = self.store.directories("embeddings")
-        request = with_renamed(request, renamed_embeddings(request, embeddings))
-        facts |= embedding_facts(request, self.store)
-        native = facts[request.checkpoint or ""].native_size
-        if request.tiled is not None and request.tiled.overwrite_width and request.tiled.overwrite_height:
-            request = replace(request, width=request.tiled.overwrite_width, height=request.tiled.overwrite_height)
-        request = replace(request, width=request.width or native, height=request.height or native)
-        check_names(request)
-        if request.hires is not None:
-            names = [*LATENT_UPSCALERS, *PLAIN, *self.store.names("upscale_models")]
-            names += [request.hires.upscaler] * lenient
-            wanted = file_of_title(self.store, request.hires.upscaler)
-            request = replace(request, hires=replace(request.hires, upscaler=find_name(wanted, names)))
-        check_request(request, self.settings.max_megapixels)
-        return request, facts
-
-    def request_of(self, picture: Path) -> Txt2Img:
-        """The request that a file's infotext describes, or its workflow where it has that alone."""
-        return request_in(picture, self.registry, self._context(Counts()))
-
-    def phrasebook(self, request: Txt2Img | None = None) -> Phrasebook:
-        """The styles and wildcards of the settings; styles are read only where a request names some."""
-        wanted = request is None or bool(request.styles)
-        folder = self.settings.wildcards_dir or self.settings.models_dir / "wildcards"
-        return Phrasebook(load_styles(self.settings.styles_files) if wanted else {}, (folder,))
+    def default_checkpoint(self) -> str:
+        """The first checkpoint in the user's folders; the built-in model when there is none."""
+        return self.preparation.default_checkpoint()
 
     def models(self) -> list[ModelInfo]:
         """Every model file in the folders, the built-in one included."""
@@ -486,43 +433,6 @@ class Engine:
             return found
         request, facts = self.prepare(found, lenient)
         return Workflow.parse(txt2img(request, facts), source=workflow.name)
-
-    def default_checkpoint(self) -> str:
-        """The first checkpoint in the user's folders; the built-in model when there is none."""
-        own = [name for name in self.store.names("checkpoints") if name != BUILT_IN_NAME]
-        return own[0] if own else BUILT_IN_NAME
-
-    def _lora_facts(self, name: str, title: str) -> ModelFacts:
-        """Of the file of this name, else of the only one that its trainer called so (`ss_output_name`)."""
-        try:
-            return self._facts("loras", title)
-        except ModelFileError:
-            called = [
-                entry.name
-                for entry in self.store.entries("loras")
-                if entry.path.is_file() and safetensors_header(entry.path)[1].get("ss_output_name") == name
-            ]
-            if len(called) != 1:
-                raise
-            return self._facts("loras", called[0])
-
-    def _hypernetwork_facts(self, name: str) -> ModelFacts:
-        """Of any family: a hypernetwork changes what it finds layers of its widths for."""
-        path = self.store.find("hypernetworks", name)
-        listed = next(entry.name for entry in self.store.entries("hypernetworks") if entry.path == path)
-        return ModelFacts(listed, self.store.hash("hypernetworks", listed), "", NATIVE_SIZE_UNKNOWN)
-
-    def _facts(self, kind: str, name: str) -> ModelFacts:
-        path = self.store.find(kind, name)
-        listed = next(entry.name for entry in self.store.entries(kind) if entry.path == path)
-        key = (listed, file_identity(path))
-        if key not in self._known_facts:
-            info = inspect(path, self.store.hashes, name=listed, with_hash=False)
-            if info.problem:
-                raise ModelFileError(info.problem)
-            size = native_size(path, info.family)
-            self._known_facts[key] = ModelFacts(listed, self.store.hash(kind, listed), info.family, size)
-        return self._known_facts[key]
 
 
 def place(settings: Settings) -> tuple[torch.device, torch.dtype]:

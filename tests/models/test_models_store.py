@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from hires.errors import ModelFileError
 from hires.models.hashes import CACHE_NAME, HashCache, legacy_hash, lora_hash
 from hires.models.inspection import inspect
-from hires.models.store import ModelStore, split_title
+from hires.models.names import split_title
+from hires.models.store import ModelStore
 
 
 def empty_file(path: Path, content: bytes = b"x") -> Path:

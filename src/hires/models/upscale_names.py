@@ -8,7 +8,8 @@ from pathlib import PurePath
 
 from hires.errors import ModelFileError, SettingError
 from hires.imaging.upscalers import PLAIN, same_name
-from hires.models.store import Entry, ModelStore, close_names, stem
+from hires.models.names import Entry, close_names, stem
+from hires.models.store import ModelStore
 from hires.models.upscale_drawing import LDSR, SD_X4, drawing_file
 
 

@@ -11,7 +11,8 @@ from hires.graph.declare import Registry
 from hires.graph.inputs import FileChoice
 from hires.graph.workflow import Workflow
 from hires.imaging.upscalers import LATENT_UPSCALERS, PLAIN, same_name
-from hires.models.store import FOLDERS, Entry, ModelStore, match_name, split_title
+from hires.models.names import FOLDERS, Entry, match_name, split_title
+from hires.models.store import ModelStore
 from hires.models.upscale_names import find_upscaler
 from hires.recipes.embedded import with_hash
 from hires.recipes.networks import EMBEDDING, fact_key, hypernetwork_names, lora_names

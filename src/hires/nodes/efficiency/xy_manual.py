@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from hires.errors import SettingError
 from hires.graph.declare import node
 from hires.graph.inputs import Choice, Text
-from hires.models.store import match_name
+from hires.models.names import match_name
 from hires.nodes.context import RunContext
 from hires.nodes.efficiency.values import BAKED, Axis, LoraUse
 from hires.nodes.efficiency.xy_numbers import CATEGORY, MOST, OUTPUT_NAMES
