@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from hires.errors import ModelFileError, SettingError
+from hires.models.needs import bytes_per_pixel
 from hires.models.store import ModelStore
-from hires.models.upscale_memory import bytes_per_pixel
 from hires.models.upscale_names import file_of_title, find_upscaler, upscaler_file, upscaler_names
 from hires.models.upscale_reach import CACHE_NAME, HaloCache
 

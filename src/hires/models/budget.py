@@ -135,8 +135,9 @@ def stated_budget(text: str, device: torch.device) -> Budget:
 def free_bytes(device: torch.device) -> int:
     """What a process may come to hold on a device: what it holds and most of what is free."""
     if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return int(SPARE * free) + int(torch.cuda.memory_allocated(device))
+        held = int(torch.cuda.memory_allocated(device))
+        kept = torch.cuda.memory_reserved(device) - held  # by the allocator, for whoever asks next
+        return int(SPARE * (torch.cuda.mem_get_info(device)[0] + kept)) + held
     return resident_bytes() + int(SPARE * available_bytes())
 
 

@@ -11,7 +11,8 @@ from torch import nn
 
 from hires.models.clip import TextStack
 from hires.models.handles import DiffusionModel
-from hires.models.peak import peak_bytes
+from hires.models.peak import LiveBytes, peak_bytes
+from hires.models.upscale import UpscaleModel
 
 CRUDE = 256
 """Bytes a latent cell and channel of the UNet's first level: more than any Stable Diffusion UNet needs in float32."""
@@ -20,6 +21,9 @@ ALLOCATOR = 1.15
 TOKENS = 77
 LONG_PROMPT = 4
 """Windows of tokens that a prompt is planned with."""
+SAMPLE_SIDE = 64
+SAMPLE_MARGIN = 1.4
+"""For what convolutions take beside their inputs and outputs, and what the allocator leaves unused."""
 LAYERS_KEPT = 33
 """Outputs of layers that are kept at most, for a layer before the last to be chosen."""
 
@@ -51,6 +55,17 @@ def text_need(stack: TextStack) -> int:
         rows = tokens * (8 * width + 3 * inner) + LONG_PROMPT * 2 * heads * TOKENS**2
         need = max(need, 4 * (rows + width * inner + LAYERS_KEPT * tokens * width))
     return int(need * ALLOCATOR)
+
+
+def bytes_per_pixel(model: UpscaleModel, cell: int = 1) -> int:
+    """Device memory for a pixel of a tile, from a run of a small tile, with a margin."""
+    side = -(-max(SAMPLE_SIDE, model.network.size_requirements.minimum) // cell) * cell
+    sample = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(1))
+    counter = LiveBytes()
+    counter.not_counting([*model.network.model.parameters(), *model.network.model.buffers(), sample])
+    with counter:
+        model.upscale(sample)
+    return int(counter.peak / (side * side) * SAMPLE_MARGIN)
 
 
 class _Same:

@@ -20,10 +20,11 @@ from hires.imaging.sizes import LARGEST, check_size
 from hires.imaging.strips import as_stored, new_pixels, rows_at_once
 from hires.imaging.targets import Target, by_factor, to_size
 from hires.imaging.upscalers import PLAIN
+from hires.models.budget import stated_budget
+from hires.models.needs import bytes_per_pixel
 from hires.models.sd_x4 import LARGEST_NOISE_LEVEL
 from hires.models.upscale import UpscaleModel
 from hires.models.upscale_drawing import drawing_file
-from hires.models.upscale_memory import bytes_per_pixel, free_bytes
 from hires.models.upscale_names import find_upscaler, upscaler_file
 from hires.nodes.context import RunContext
 from hires.nodes.types import Image
@@ -229,9 +230,9 @@ def network_enlarger(context: RunContext, model: UpscaleModel) -> Enlarger:
     )
 
 
-def free_room(context: RunContext, model: UpscaleModel) -> int | None:
+def free_room(context: RunContext, model: UpscaleModel) -> int:
     """Bytes that a tile may take: what the budget leaves, else what is free on the device."""
-    return free_bytes(model.device) if context.budget is None else context.budget.room()
+    return (context.budget or stated_budget("auto", model.device)).room()
 
 
 def network_steps(context: RunContext, scale: int, size: tuple[int, int], target: Target, rule: Rule) -> Passes:
