@@ -9,15 +9,23 @@ import typer
 
 from hires.commands.door import door, engine_of
 from hires.commands.flags import (
+    Cfg,
+    Checkpoint,
+    ClipSkip,
     Device,
+    Dialect,
     Jitter,
     Memory,
     ModelsDir,
+    Negative,
     OutputDir,
     Plan,
     RegionBackground,
     RegionFile,
     RegionPrompt,
+    Sampler,
+    Schedule,
+    Seed,
     StyleFiles,
     StyleNames,
     Tile,
@@ -25,6 +33,7 @@ from hires.commands.flags import (
     Tiled,
     TileMethod,
     TileOverlap,
+    VaeFile,
     VaeMode,
     VaeTile,
     Weights,
@@ -36,24 +45,24 @@ app = typer.Typer()
 @app.command()
 def txt2img(
     prompt: Annotated[str | None, typer.Argument(help="What to draw.")] = None,
-    negative: Annotated[str | None, typer.Option("--negative", "-n", help="What to avoid.")] = None,
+    negative: Negative = None,
     from_: Annotated[Path | None, typer.Option("--from", help="Take all settings from a picture or infotext.")] = None,
     replace_missing: Annotated[
         bool, typer.Option(help="With --from: draw with what is here in place of models that are not, and say so.")
     ] = False,
-    checkpoint: Annotated[str | None, typer.Option("--checkpoint", "-m", help="Model by name or hash.")] = None,
-    vae: Annotated[str | None, typer.Option(help="A separate VAE file.")] = None,
+    checkpoint: Checkpoint = None,
+    vae: VaeFile = None,
     vae_mode: VaeMode = None,
     vae_tile: VaeTile = None,
-    sampler: Annotated[str | None, typer.Option("--sampler", "-s", help="See `hires samplers`.")] = None,
-    schedule: Annotated[str | None, typer.Option(help="See `hires samplers`.")] = None,
+    sampler: Sampler = None,
+    schedule: Schedule = None,
     steps: Annotated[int | None, typer.Option(help="Sampling steps [20].")] = None,
-    cfg: Annotated[float | None, typer.Option(help="Guidance scale [7].")] = None,
+    cfg: Cfg = None,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT of the first pass [the model's own].")] = None,
-    seed: Annotated[int | None, typer.Option(help="-1 for a random one.")] = None,
+    seed: Seed = None,
     batch_size: Annotated[int | None, typer.Option(help="Pictures at once [1].")] = None,
     batch_count: Annotated[int | None, typer.Option(help="Batches one after the other [1].")] = None,
-    clip_skip: Annotated[int | None, typer.Option(help="1 = last layer of the text encoder.")] = None,
+    clip_skip: ClipSkip = None,
     hires: Annotated[
         bool | None, typer.Option("--hires/--no-hires", help="A second, larger pass (any option below turns it on).")
     ] = None,
@@ -78,7 +87,7 @@ def txt2img(
     switch_step: Annotated[int | None, typer.Option(help="Refiner: its first step, counted from 0.")] = None,
     refiner_passes: Annotated[str | None, typer.Option(help="Refiner: first pass, second pass or both passes.")] = None,
     save_first_pass: Annotated[bool, typer.Option(help="Also write the picture before the hires pass.")] = False,
-    variation_seed: Annotated[int | None, typer.Option(help="-1 for a random one.")] = None,
+    variation_seed: Seed = None,
     variation_strength: Annotated[
         float | None, typer.Option(help="0 to 1: how far towards the variation seed.")
     ] = None,
@@ -102,7 +111,7 @@ def txt2img(
     s_tmin: Annotated[float | None, typer.Option(help="Lowest sigma with churn.")] = None,
     s_tmax: Annotated[float | None, typer.Option(help="Highest sigma with churn, 0 = any.")] = None,
     s_noise: Annotated[float | None, typer.Option(help="Factor on the noise that samplers add.")] = None,
-    dialect: Annotated[str | None, typer.Option(help="Numbers as in the A1111 web UI (webui) or comfyui.")] = None,
+    dialect: Dialect = None,
     tiled: Tiled = None,
     tile: Tile = None,
     tile_overlap: TileOverlap = None,

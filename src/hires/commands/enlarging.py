@@ -231,7 +231,7 @@ def tiled_command(
     picture: Annotated[Path, typer.Argument(help="The picture to enlarge and draw over.")],
     prompt: Annotated[str, typer.Option("--prompt", help="What the picture shows.")] = "",
     negative: Negative = None,
-    scale: Annotated[float | None, typer.Option(help="Enlarge by this factor [2].")] = None,
+    scale: By = None,
     upscaler: Annotated[str | None, typer.Option(help="None (Lanczos), Nearest, or a model's name [None].")] = None,
     denoise: Annotated[float | None, typer.Option(help="Denoising strength, 0 to 1 [0.4].")] = None,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in the place of the picture's size.")] = None,
