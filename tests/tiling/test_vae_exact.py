@@ -210,13 +210,52 @@ def test_margins_of_stable_diffusions_layout() -> None:
     assert sum(isinstance(task, Convolve) for task in decoder_programs(vae)[1].tasks) == 22
 
 
+@pytest.fixture(scope="module")
+def full_layout() -> AutoencoderKL:
+    return autoencoder((128, 256, 512, 512), groups=32)
+
+
+@pytest.fixture(scope="module")
+def full_results(full_layout: AutoencoderKL) -> dict[str, tuple[Tensor, Tensor]]:
+    """Decoded and encoded whole by diffusers in float32, and in float64."""
+    given = slope_latent(37, 50), slope_picture(296, 400)
+    single = decoded_whole(full_layout, given[0]), encoded_whole(full_layout, given[1])
+    double = full_layout.double()
+    found = {"float32": single, "float64": (decoded_whole(double, given[0]), encoded_whole(double, given[1]))}
+    full_layout.float()
+    return found
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", EXACT)
-def test_the_full_layout(mode: Any) -> None:
-    vae = autoencoder((128, 256, 512, 512), groups=32)
-    latent, picture = slope_latent(37, 50), slope_picture(296, 400)
-    assert worst(decode_tiled(vae, latent, 16, mode), decoded_whole(vae, latent)) <= BOUND
-    assert worst(encode_tiled(vae, picture, 16, mode), encoded_whole(vae, picture)) <= BOUND
+def test_the_full_layout(full_layout: AutoencoderKL, full_results: dict[str, tuple[Tensor, Tensor]], mode: Any) -> None:
+    """No further from the truth than the untiled pass is.
+
+    At these widths float32 itself leaves 3e-5, more than the bound of thin ones: the untiled pass computed with the
+    same norm in float64 differs from itself by 2.8e-5.
+    """
+    tiled = (
+        decode_tiled(full_layout, slope_latent(37, 50), 16, mode),
+        encode_tiled(full_layout, slope_picture(296, 400), 16, mode),
+    )
+    for found, single, double in zip(tiled, full_results["float32"], full_results["float64"], strict=True):
+        assert worst(found, double) <= max(BOUND, 1.25 * worst(single, double))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", EXACT)
+def test_the_full_layout_beyond_rounding(
+    full_layout: AutoencoderKL, full_results: dict[str, tuple[Tensor, Tensor]], mode: Any
+) -> None:
+    double = full_layout.double()
+    decoded, encoded = full_results["float64"]
+    try:
+        found = decode_tiled(double, slope_latent(37, 50), 16, mode, dtype=torch.float64)
+        assert worst(found, decoded) < 2e-6
+        found = encode_tiled(double, slope_picture(296, 400), 16, mode, dtype=torch.float64)
+        assert worst(found, encoded) < 2e-6
+    finally:
+        full_layout.float()
 
 
 @pytest.mark.parametrize(("tile", "mode"), [(0, "exact"), (8, "quick")])
