@@ -15,11 +15,14 @@ RANKS = [
     ("text",),
     ("nodes",),
     ("recipes", "pocket"),
-    ("drawn", "jobs", "preparing"),
+    ("drawn", "jobs", "merging", "preparing"),
+    ("gridding",),
+    ("from_pictures",),
     ("api",),
-    ("converting", "demo", "evaluating", "options", "progress", "told", "verifying"),
+    ("converting", "demo", "evaluating", "loopback", "options", "progress", "told", "verifying"),
+    ("server",),
     ("commands",),
-    ("cli", "server", "ui"),
+    ("cli", "ui"),
 ]
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
 

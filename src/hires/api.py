@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import platform
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -17,25 +18,32 @@ from typing import Any, cast
 import torch
 
 from hires import __version__
-from hires.drawn import Drawn, Redrawn, Upscaled
-from hires.errors import HiresError, Interrupted, SettingError, WorkflowError
+from hires.drawn import Drawn, Redrawn, TokenCount, Upscaled, raise_failure
+from hires.errors import Interrupted, SettingError, WorkflowError
+from hires.from_pictures import Pictures, draw_over, hires_over, prepare_over
 from hires.graph.cache import ResultCache
 from hires.graph.custom import CustomNodes, load_custom_nodes
 from hires.graph.declare import Registry
 from hires.graph.execute import execute
 from hires.graph.kept import KeptWork
-from hires.graph.report import Event, RunReport, Said
+from hires.graph.report import Event, NodeProgress, RunReport, Said
 from hires.graph.tree import tree_lines
 from hires.graph.ui_write import editor_file
 from hires.graph.validate import ValidatedWorkflow, validate
 from hires.graph.workflow import Workflow
+from hires.gridding.drawing import Gridded, OnCell, continue_grid, draw_grid
 from hires.imaging.pictures import open_picture
 from hires.imaging.sizes import check_size
 from hires.imaging.upscalers import PLAIN, find_name
+from hires.merging import Merge, Merged, merge
 from hires.metadata.carrying import format_of
 from hires.metadata.origin import KEY as ORIGIN
 from hires.metadata.origin import Origin
 from hires.models.budget import free_bytes, stated_budget
+from hires.models.captioners.finding import captioner_for
+from hires.models.captioners.tagger import Tagger
+from hires.models.captioners.tags import TagRules
+from hires.models.faces.restorer import find_face_restorer
 from hires.models.inspection import ModelInfo
 from hires.models.precision import WeightsPolicy
 from hires.models.store import ModelStore
@@ -49,8 +57,11 @@ from hires.nodes.tile_words import LOOKS
 from hires.nodes.upscaling import plan_of
 from hires.pocket import BUILT_IN_FOLDER
 from hires.preparing import Preparation
-from hires.recipes.extras import Extras, check_extras, extras, target_of
+from hires.recipes.controlnets import control_pictures
+from hires.recipes.extras import Extras, check_extras, extras, restorers, target_of
 from hires.recipes.facts import ModelFacts
+from hires.recipes.grids.request import AxisValues, GridRequest
+from hires.recipes.img2img_request import Img2Img
 from hires.recipes.infotext import infotext
 from hires.recipes.read_file import read_file, read_texts, request_in
 from hires.recipes.read_workflow import request_of_workflow
@@ -63,6 +74,7 @@ from hires.recipes.ultimate import UltimateUpscale, check_ultimate
 from hires.recipes.wording import per_picture, with_prompts_of
 from hires.sampling.trajectories import TrajectoryCache
 from hires.settings import Settings, load_settings
+from hires.text.encode import count_chunks, count_tokens
 
 MEGABYTE = 1_000_000
 CACHED_SHARE = 10
@@ -216,11 +228,12 @@ class Engine:
         request, _ = self.prepare(request)
         counts = Counts()
         reports, paths = [], []
+        given = control_pictures(request, self.settings.input_dir)
         for part in per_picture(request, self.preparation.phrasebook(request)):
             part, facts = self.prepare(part)
             for batch in range(part.batch_count):
                 flow = txt2img(part, facts, batch)
-                report = self.run(flow, on_event=on_event, force_outputs=True, counts=counts)
+                report = self.run(flow, on_event=on_event, force_outputs=True, counts=counts, given=given)
                 raise_failure(report)
                 reports.append(report)
                 paths += self.saved(report)
@@ -259,6 +272,8 @@ class Engine:
         first, second = (find_upscaler(self.store, name) for name in (request.upscaler, request.upscaler_2))
         request = replace(request, upscaler=first, upscaler_2=second)
         check_extras(request)
+        for title, _ in restorers(request):
+            find_face_restorer(self.store, title)
         return request
 
     def upscale_plan(self, picture: Path | str, request: Extras) -> list[str]:
@@ -308,6 +323,49 @@ class Engine:
         request = replace(request, base=base)
         check_tiled_img2img(request, width, height, self.settings.max_megapixels)
         return request, facts
+
+    def img2img(
+        self,
+        picture: Pictures,
+        request: Img2Img | None = None,
+        *,
+        mask: Pictures | None = None,
+        sketch: Path | str | None = None,
+        on_event: OnEvent | None = None,
+        **fields: Any,
+    ) -> Drawn:
+        """Draw over a picture file, or over several as one batch. Fields are the request's, or those of its base.
+
+        `mask` is a file, one for all pictures or one each, white = repaint, or "alpha" for what is transparent in them;
+        `sketch` is the picture with something painted over it, whose mask is where the two differ. Raises the user's
+        errors as HiresError.
+        """
+        return draw_over(self, picture, (request or Img2Img()).of(**fields), mask, sketch, on_event)
+
+    def prepare_img2img(self, request: Img2Img, size: tuple[int, int]) -> tuple[Img2Img, dict[str, ModelFacts]]:
+        """The request for a picture of `size` (width, height), with names, size and seeds filled in, all checked."""
+        return prepare_over(self, request, size)
+
+    def hires(
+        self, picture: Path | str, request: Txt2Img | None = None, *, on_event: OnEvent | None = None, **fields: Any
+    ) -> Drawn:
+        """The second pass of hires fix over a picture file, in the place of what its first pass would draw."""
+        return hires_over(self, Path(picture), replace(request or Txt2Img(), **fields), on_event)
+
+    def grid(
+        self,
+        request: GridRequest | Path,
+        axes: Sequence[AxisValues | None] = (),
+        *,
+        on_event: OnEvent | None = None,
+        on_cell: OnCell | None = None,
+        noise_repeats: int = 0,
+    ) -> Gridded:
+        """Draw a grid into a folder of its own, or what is missing of the one in a folder, for which `axes` take the
+        place of its own. noise_repeats: seeds from which to tell what another seed alone would change."""
+        if isinstance(request, Path):
+            return continue_grid(self, request, axes, on_event=on_event, on_cell=on_cell, noise_repeats=noise_repeats)
+        return draw_grid(self, request, on_event=on_event, on_cell=on_cell, noise_repeats=noise_repeats)
 
     def sd_upscale(
         self, picture: Path | str, request: SDUpscale | None = None, *, on_event: OnEvent | None = None, **fields: Any
@@ -390,12 +448,46 @@ class Engine:
         """Every model file in the folders, the built-in one included."""
         return self.store.models()
 
+    def count_tokens(
+        self, prompt: str, *, negative: bool = False, steps: int = 20, checkpoint: str = "", **rules: Any
+    ) -> TokenCount:
+        """A prompt's tokens as the web UI's counter has them; a checkpoint's embeddings count by their vectors.
+
+        rules are emphasis and comma_backtrack, as `Txt2Img` has them.
+        """
+        stack = self.store.checkpoint(checkpoint).clip if checkpoint else None
+        given = {"steps": steps, "negative": negative, **rules}
+        return TokenCount(*count_tokens(prompt, stack, **given), tuple(count_chunks(prompt, stack, **given)))
+
+    def interrogate(self, picture: Path | str, model: str = "", rules: TagRules | None = None) -> str:
+        """What a picture file shows, as a prompt. `model` is a captioner's name, "clip", "deepbooru" or "" for any."""
+        opened = open_picture(Path(picture), int(self.settings.max_megapixels * 1e6))
+        captioner = captioner_for(self.store, model)
+        if isinstance(captioner, Tagger) and rules is not None:
+            captioner = replace(captioner, rules=rules)
+        return captioner.caption(opened)
+
+    def merge(self, request: Merge, out: Path | None = None, *, on_event: OnEvent | None = None) -> Merged:
+        """Merge checkpoints to a new file (see `hires.merging`)."""
+        told = None if on_event is None else lambda done, total: on_event(NodeProgress("merge", done, total))
+        return merge(self.store, request, out, stop=self.stop, on_progress=told)
+
     def saved(self, report: RunReport, output_dir: Path | None = None) -> list[Path]:
         """The pictures and latents that a run wrote, in the order they were written."""
         entries = [entry for ui in report.ui.values() for key in ("images", "latents") for entry in ui.get(key, [])]
         written = [entry for entry in entries if entry["type"] == "output"]
         folder = output_dir or self.settings.output_dir
         return [folder / entry["subfolder"] / entry["filename"] for entry in written]
+
+    @contextmanager
+    def writing_to(self, folder: Path) -> Iterator[None]:
+        """Within the block, results are written to another folder."""
+        own = self.settings
+        self.settings = replace(own, output_dir=folder)
+        try:
+            yield
+        finally:
+            self.settings = own
 
     def _context(
         self, counts: Counts, given: Mapping[str, Path] | None = None, output_dir: Path | None = None
@@ -454,14 +546,6 @@ def kept_work(settings: Settings, device: torch.device) -> KeptWork | None:
         return None
     numbers = f"{__version__}-{torch.__version__}-{device.type}".replace("+", "-")
     return KeptWork(settings.cache_dir / "work" / numbers, settings.keep_megabytes * MEGABYTE)
-
-
-def raise_failure(report: RunReport) -> None:
-    """Raise the first failure of a run as what it was: the user's mistake with its own words, or our fault."""
-    for failure in report.failures:
-        if isinstance(failure.error, HiresError):
-            raise failure.error
-    report.raise_for_failure()
 
 
 __all__ = ["Drawn", "Engine", "Extras", "HiresFix", "Txt2Img", "Upscaled", "WorkflowError", "raise_failure"]

@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 from hires import __version__
-from hires.commands import drawing, enlarging, inspecting, listing, workflows
+from hires.commands import (
+    asking,
+    drawing,
+    enlarging,
+    grid_page,
+    gridding,
+    inspecting,
+    listing,
+    merging,
+    repainting,
+    serving,
+    workflows,
+)
 from hires.commands.door import HELP
 from hires.commands.measuring import app as pocket_app
 from hires.commands.styles import styles_app
@@ -18,7 +30,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     **HELP,
 )
-for part in (drawing.app, enlarging.app, inspecting.app, workflows.app, listing.app):
+for part in (
+    drawing.app,
+    repainting.app,
+    enlarging.app,
+    gridding.app,
+    grid_page.app,
+    inspecting.app,
+    workflows.app,
+    merging.app,
+    asking.app,
+    listing.app,
+    serving.app,
+):
     app.add_typer(part)
 app.add_typer(pocket_app, name="pocket")
 app.add_typer(styles_app, name="styles")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from hires.errors import HiresError
 from hires.graph.report import RunReport
 from hires.imaging.pictures import open_picture
 from hires.nodes.context import Counts
@@ -28,7 +29,7 @@ class Drawn:
     @property
     def summary(self) -> str:
         """One line: size, seed, denoiser calls, time."""
-        width, height = delivered_size(self.request)
+        width, height = self.pictures[-1].size if self.pictures else delivered_size(self.request)
         seconds = sum(report.seconds for report in self.reports)
         reused = f", {self.counts.reused_steps} steps reused" if self.counts.reused_steps else ""
         return (
@@ -90,3 +91,25 @@ class Redrawn:
             f"{len(self.paths)} x {width}x{height}, seed {self.request.base.seed}, "
             f"{self.counts.denoiser_calls} denoiser calls, {seconds:.1f} s"
         )
+
+
+def raise_failure(report: RunReport) -> None:
+    """Raise the first failure of a run as what it was: the user's mistake with its own words, or our fault."""
+    for failure in report.failures:
+        if isinstance(failure.error, HiresError):
+            raise failure.error
+    report.raise_for_failure()
+
+
+@dataclass(frozen=True)
+class TokenCount:
+    """A prompt's tokens: 75 for each closed chunk and those of the last, the limit they stay within, and each chunk's
+    own."""
+
+    count: int
+    limit: int
+    chunks: tuple[int, ...]
+
+    def __str__(self) -> str:
+        parts = f" ({' + '.join(map(str, self.chunks))})" if len(self.chunks) > 1 else ""
+        return f"{self.count}/{self.limit}{parts}"

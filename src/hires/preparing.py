@@ -14,6 +14,7 @@ from hires.models.native import native_size
 from hires.models.store import ModelStore
 from hires.models.upscale_names import file_of_title
 from hires.pocket import BUILT_IN_NAME
+from hires.recipes.controlnets import fact_key as controlnet_key
 from hires.recipes.embedded import embedding_facts, renamed_embeddings, with_renamed
 from hires.recipes.facts import NATIVE_SIZE_UNKNOWN, ModelFacts, stated_facts
 from hires.recipes.networks import HYPERNET, fact_key, hypernetwork_names, lora_names
@@ -42,6 +43,7 @@ class Preparation:
         request = worded(request, self.phrasebook(request))
         request = self._with_models(request, facts, lenient)
         request = self._with_networks(request, facts)
+        request = self._with_controlnets(request, facts)
         request = _sized(request, facts[request.checkpoint or ""].native_size)
         check_names(request)
         if request.hires is not None:
@@ -88,6 +90,14 @@ class Preparation:
         request = with_renamed(request, renamed_embeddings(request, embeddings))
         facts |= embedding_facts(request, self._store)
         return request
+
+    def _with_controlnets(self, request: Txt2Img, facts: dict[str, ModelFacts]) -> Txt2Img:
+        units = []
+        for unit in request.controlnets:
+            found = self._facts("controlnet", unit.model)
+            facts[controlnet_key(found.name)] = found
+            units.append(replace(unit, model=found.name))
+        return replace(request, controlnets=tuple(units)) if units else request
 
     def phrasebook(self, request: Txt2Img | None = None) -> Phrasebook:
         """The styles and wildcards of the settings; styles are read only where a request names some."""

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
 
 class Display:
-    """A bar per node that takes steps, on standard error; used as the `on_event` of a run."""
+    """A bar per node that takes steps, on standard error; used as the `on_event` of a run.
 
-    def __init__(self) -> None:
+    `keep`: bars of finished nodes stay, as a record of what was done."""
+
+    def __init__(self, keep: bool = True) -> None:
+        self._keep = keep
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -55,6 +58,9 @@ class Display:
             self._progress.update(self._bars[event.node_id], completed=event.value, total=event.total)
         elif isinstance(event, NodeFinished) and event.node_id in self._bars:
             bar = self._bars.pop(event.node_id)
+            if not self._keep:
+                self._progress.remove_task(bar)
+                return
             self._progress.update(bar, completed=self._progress.tasks[bar].total)
 
 

@@ -19,7 +19,8 @@ from hires.metadata.infotext import Infotext, read_infotext
 from hires.metadata.origin import KEY as ORIGIN
 from hires.metadata.workflows import carries_texts, file_texts
 from hires.models.inspection import inspect
-from hires.recipes.infotext import request_from, unknown_fields
+from hires.recipes.img2img_infotext import not_acted_on
+from hires.recipes.infotext import request_from
 from hires.recipes.named_files import LookedUp, look_up_all, named_in_request, named_in_workflow
 from hires.recipes.read_file import infotext_of_file
 
@@ -65,7 +66,7 @@ class Told:
         if origin:
             lines.append("  computed on: " + ", ".join(f"{key} {value}" for key, value in origin.items() if value))
         lines += [f"  {one.line()}" for one in self.files]
-        unknown = unknown_fields(self.info)
+        unknown = not_acted_on(self.info)
         if unknown:
             lines.append(f"  kept, but not acted on: {', '.join(unknown)}")
         others = [key for key in self.texts if key not in OWN_LINES]

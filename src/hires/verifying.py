@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import tempfile
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import get_sampling
 
 from hires.api import Engine, OnEvent, raise_failure
-from hires.errors import HiresError, ModelFileError, SettingError
+from hires.errors import HiresError, ImageFileError, ModelFileError, SettingError
 from hires.graph.inputs import FileChoice
 from hires.graph.workflow import Workflow
 from hires.imaging.pictures import open_picture
@@ -25,7 +26,8 @@ from hires.metadata.carrying import SECTIONS
 from hires.metadata.infotext import Infotext, read_infotext
 from hires.metadata.origin import read_origin
 from hires.metadata.workflows import file_texts
-from hires.recipes.infotext import request_from, unknown_fields
+from hires.recipes.img2img_infotext import not_acted_on
+from hires.recipes.infotext import request_from
 from hires.recipes.named_files import LookedUp, look_up_all, named_in_request, named_in_workflow
 from hires.recipes.txt2img import txt2img
 
@@ -120,6 +122,7 @@ class _Verifying:
         self.picture = open_picture(path, int(engine.settings.max_megapixels * 1e6))
         self.info = read_infotext(self.texts.get("parameters", ""))
         self.workflow = self._workflow()
+        self.sources = self._sources()
         self.request = request_from(self.texts["parameters"]) if self.info.fields else None
         if self.workflow is None and self.request is None:
             raise SettingError("it carries no workflow and no generation parameters")
@@ -158,6 +161,39 @@ class _Verifying:
         choices = [entry.declaration for node_type in types if node_type is not None for entry in node_type.inputs]
         return any(isinstance(choice, FileChoice) and choice.kind in kinds for choice in choices)
 
+    def _sources(self) -> dict[str, Path]:
+        """The pictures that the workflow loads: of the input folder, else of its name beside the file or in the current
+        folder. ImageFileError for one that is nowhere."""
+        root = self.engine.settings.input_dir.resolve()
+        found: dict[str, Path] = {}
+        for node in () if self.workflow is None else self.workflow.nodes.values():
+            node_type = self.engine.registry.get(node.class_type or "")
+            for entry in () if node_type is None else node_type.inputs:
+                name, choice = node.inputs.get(entry.name), entry.declaration
+                if not isinstance(choice, FileChoice) or choice.kind != "input" or not isinstance(name, str):
+                    continue
+                if name.endswith("]"):  # of the output folder or of the previews
+                    continue
+                own = (root / name).resolve()
+                bare = Path(name.replace("\\", "/")).name
+                places = [self.path.parent / bare, Path(bare)]
+                if own.is_relative_to(root):
+                    places.insert(0, own)
+                here = [place for place in places if place.is_file()]
+                if not here:
+                    raise ImageFileError(f"it was drawn over {bare}, which is not here", "Put that picture beside it.")
+                found[name] = here[0].absolute()
+        return found
+
+    def _other_sources(self) -> list[str]:
+        """What is said of pictures that it was drawn over and that are not those any more."""
+        digest = self.info.fields.get("Init image hash")
+        if digest is None or not self.sources:
+            return []
+        name, path = next(iter(self.sources.items()))
+        same = hashlib.md5(open_picture(path).tobytes(), usedforsecurity=False).hexdigest() == digest
+        return [] if same else [f"{name} is another picture than the one that it was drawn over"]
+
     def _files(self) -> list[LookedUp]:
         named = [] if self.request is None else named_in_request(self.request)
         if self.workflow is not None:
@@ -174,7 +210,9 @@ class _Verifying:
         else:
             flow = self._with_found(self.workflow)
         with tempfile.TemporaryDirectory(prefix="hires-verify-") as folder:
-            report = self.engine.run(flow, on_event=on_event, force_outputs=True, output_dir=Path(folder))
+            report = self.engine.run(
+                flow, on_event=on_event, force_outputs=True, output_dir=Path(folder), given=self.sources
+            )
             raise_failure(report)
             paths = self.engine.saved(report, Path(folder))
             return [open_picture(path) for path in paths if path.suffix != ".latent"]
@@ -220,7 +258,8 @@ class _Verifying:
     def _reasons(self) -> list[str]:
         """Everything known that could make a difference, the likeliest first."""
         lost = [one for one in self.files if one.state == "other" or one.state == "missing"]
-        reasons = [f"{one.line()}{'; drawn without it' if one.state == 'missing' else ''}" for one in lost]
+        reasons = self._other_sources()
+        reasons += [f"{one.line()}{'; drawn without it' if one.state == 'missing' else ''}" for one in lost]
         reasons += _of_infotext(self.info) if self.request is not None else []
         origin = read_origin(self.texts)
         reasons += origin.differences(self.engine.origin)
@@ -246,7 +285,7 @@ def _of_infotext(info: Infotext) -> list[str]:
             reasons.append("random source: the file's was its own GPU; drawn with NV, which gives CUDA's numbers")
         if not fields.get("Model hash"):
             reasons.append("the file states no hash of its model")
-    unknown = unknown_fields(info)
+    unknown = not_acted_on(info)
     if unknown:
         reasons.append(f"settings that are not known: {', '.join(f'{key}: {value}' for key, value in unknown.items())}")
     done = [key for key in fields if key.startswith("Postprocess")]

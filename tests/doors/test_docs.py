@@ -40,6 +40,8 @@ def home(thin_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("home")
     (folder / "models" / "checkpoints").mkdir(parents=True)
     (folder / "input").mkdir()
+    for picture in (ROOT / "docs" / "images" / "img2img").glob("*.png"):
+        shutil.copy(picture, folder)
     for name, layout in NAMES.items():
         shutil.copy(
             thin_models / "checkpoints" / f"{layout}.safetensors", folder / "models/checkpoints" / f"{name}.safetensors"
@@ -72,6 +74,10 @@ def test_command(page: str, line: str, home: Path, monkeypatch: pytest.MonkeyPat
         words += ["--steps", "20"] if "--switch-step" in words else ["--steps", "2", "--hires-steps", "1"]
         if "--scale" not in line and "--hires" not in line and "--denoise" not in line:
             words = [word for word in words if word not in ("--hires-steps", "1")]
+    if words[0] == "img2img":
+        words += ["--steps", "2", *(() if "--outpaint" in words else ("--size", "64"))]
+    if words[0] == "hires":
+        words += ["--hires-steps", "1"]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
 

@@ -126,3 +126,18 @@ def test_sizes_of_the_three_targets() -> None:
     assert SDUpscale(scale=1.5).size(333, 500) == (496, 744)
     for scale in (10.0, 13.0, 16.0):  # where the original's list of factors ends in nothing
         assert UltimateUpscale(scale=scale).size(64, 64) == (64 * scale, 64 * scale)
+
+
+@pytest.mark.parametrize("command", ["sd-upscale", "ultimate", "tiled"])
+def test_pictures_are_written_in_the_format_asked_for(place: Path, command: str) -> None:
+    source = str(place / "elsewhere" / "small one.png")
+    words = [command, source, "--format", "webp", "--quality", "60", "--denoise", "0", *MODEL]
+    words += ["--scale", "1"] if command == "tiled" else ["--by", "2"]
+    code, said = run(*words)
+    assert code == 0, said
+    (path,) = (place / "outputs").iterdir()
+    assert path.suffix == ".webp" and str(path.relative_to(place)) in said
+    picture = open_picture(path)
+    assert path.read_bytes()[8:12] == b"WEBP" and "Seed: 3" in picture_texts(picture)["parameters"]
+    code, said = run(command, source, "--format", "gif", *MODEL)
+    assert code == 2 and "there is no format 'gif'" in said

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageCms
+from tests.models.face_networks import gfpgan, spot_detector, spotted, thin_parser
 from typer.testing import CliRunner
 
 from hires.api import Engine
@@ -183,3 +185,37 @@ def test_the_web_uis_tiles_are_eight_bits_and_said(engine: Engine, tmp_path: Pat
     assert "Postprocess tiling: a1111" in webui.picture.info["extras"]
     difference = np.abs(np.asarray(exact.picture, dtype=int) - np.asarray(webui.picture))
     assert 0 < difference.max() < 40 and np.median(difference) <= 1
+
+
+def test_a_face_restorer_that_is_missing_is_told_before_anything_is_done(drawn: Path, tmp_path: Path) -> None:
+    words = ["upscale", str(drawn), "--codeformer-visibility", "1", "--models-dir", str(tmp_path / "models")]
+    result = CliRunner().invoke(app, [*words, "--output-dir", str(tmp_path / "out"), "--device", "cpu"])
+    assert result.exit_code == 2
+    assert "the face restorer CodeFormer needs the file codeformer-v0.1.0.pth, which is not there" in result.output
+    assert f"Put it into {tmp_path / 'models' / 'Codeformer'}" in result.output
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_faces_of_an_enlarged_picture_are_restored(engine: Engine, tmp_path: Path) -> None:
+    """GFPGAN's own size, with random weights: the file is loaded, the face found, and only it changes."""
+    folder = engine.settings.models_dir / "GFPGAN"
+    folder.mkdir(parents=True)
+    torch.save({"params_ema": gfpgan(1).state_dict()}, folder / "GFPGANv1.4.pth")
+    torch.save(spot_detector().state_dict(), folder / "detection_Resnet50_Final.pth")
+    torch.save(thin_parser(1).state_dict(), folder / "parsing_parsenet.pth")
+    source = tmp_path / "face.png"
+    Image.fromarray((spotted(640, 800, (320, 320)) * 255).byte().numpy()).save(source)
+    plain = engine.upscale(source, upscaler="Nearest", scale=2)
+    done = engine.upscale(source, upscaler="Nearest", scale=2, gfpgan_visibility=0.5)
+    assert done.picture.size == (1600, 1280) and "GFPGAN: 1 face" in done.notes
+    assert picture_texts(done.picture)["extras"].endswith("Postprocess upscaler: Nearest, GFPGAN visibility: 0.5")
+    before, after = (np.asarray(each.picture).astype(int) for each in (plain, done))
+    changed = np.abs(before - after).max(axis=2) > 0
+    rows, columns = changed.any(axis=1).nonzero()[0], changed.any(axis=0).nonzero()[0]
+    # the face: 512 upright pixels of half a pixel each, around (336, 336), twice enlarged
+    assert rows[0] >= 2 * (336 - 130) and rows[-1] <= 2 * (336 + 130)
+    assert columns[0] >= 2 * (336 - 130) and columns[-1] <= 2 * (336 + 130)
+    alone = engine.upscale(source, upscaler="None", gfpgan_visibility=1.0)
+    assert alone.picture.size == (800, 640) and picture_texts(alone.picture)["extras"] == "GFPGAN visibility: 1"
+    (folder / "GFPGANv1.4.pth").unlink()

@@ -80,3 +80,26 @@ def test_the_workflow_is_three_nodes() -> None:
 def test_values_out_of_range_are_refused(change: dict[str, Any], words: str) -> None:
     with pytest.raises(SettingError, match=words):
         check_extras(Extras(**change))
+
+
+def test_faces_are_restored_after_enlarging_gfpgan_first() -> None:
+    request = Extras(scale=2, gfpgan_visibility=0.7499, codeformer_visibility=0.5, codeformer_weight=0.25)
+    flow = extras(request, "a.png", "a")
+    assert [entry["class_type"] for entry in flow.values()] == [
+        "HiresLoadPicture",
+        "HiresUpscale",
+        "HiresRestoreFaces",
+        "HiresRestoreFaces",
+        "HiresSavePicture",
+    ]
+    first, second = flow["3"]["inputs"], flow["4"]["inputs"]
+    assert (first["image"], first["restorer"], first["visibility"]) == (["2", 0], "GFPGAN", 0.7499)
+    assert (second["image"], second["restorer"], second["weight"]) == (["3", 0], "CodeFormer", 0.25)
+    assert flow["5"]["inputs"]["images"] == ["4", 0]
+    assert flow["5"]["inputs"]["done"] == (
+        "Postprocess upscale by: 2, Postprocess upscaler: Lanczos, GFPGAN visibility: 0.75, "
+        "CodeFormer visibility: 0.5, CodeFormer weight: 0.25"
+    )
+    assert fields(Extras(upscaler="None", gfpgan_visibility=1)) == {"GFPGAN visibility": "1"}
+    with pytest.raises(SettingError, match="visibility of GFPGAN must be from 0 to 1"):
+        check_extras(Extras(gfpgan_visibility=2))

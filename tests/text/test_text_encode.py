@@ -16,6 +16,7 @@ from hires.models.precision import hold
 from hires.text.chunks import Segment, chunk_segments, empty_chunk
 from hires.text.encode import (
     comfy_chunks,
+    count_chunks,
     count_tokens,
     embeddings_in,
     encode_comfy,
@@ -282,3 +283,13 @@ def test_token_counter(make_stack: MakeStack, tmp_path: Path) -> None:
     assert count_tokens("word " * 76) == (76, 150)
     save_file({"emb_params": torch.ones(5, 32)}, tmp_path / "x.safetensors")
     assert count_tokens("x a", make_stack("sd1", folder=tmp_path)) == (6, 75)
+
+
+def test_the_counter_tells_the_chunks(make_stack: MakeStack, tmp_path: Path) -> None:
+    assert count_chunks("") == [0]
+    assert count_chunks("a BREAK b b") == [1, 2]
+    assert count_chunks("[a:b b b:0.5] AND c") == [3]
+    assert count_chunks("word " * 160) == [75, 75, 10]
+    assert count_chunks("x " * 70 + ", y" + " y" * 10) == [71, 11], "what follows the last comma moves on"
+    save_file({"emb_params": torch.ones(40, 32)}, tmp_path / "x.safetensors")
+    assert count_chunks("x x a", make_stack("sd1", folder=tmp_path)) == [40, 41], "an embedding is not cut"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hires.tiling.seams import seam_index
+from hires.tiling.seams import SeamReport, index_told, seam_index
 
 
 def texture(height: int = 96, width: int = 128) -> torch.Tensor:
@@ -49,3 +49,13 @@ def test_bytes_and_edge_cases() -> None:
     assert seam_index(flat, [16], []).index == float("inf")
     with pytest.raises(ValueError, match="size"):
         seam_index(flat, [16], [], reference=flat[1:])
+
+
+def test_the_index_is_read_back_from_the_line_that_was_said() -> None:
+    image = texture()
+    image[32:, :64] += 0.3
+    for report in (seam_index(image, [32], [64]), seam_index(image, [32], [64], reference=texture())):
+        assert index_told(report.describe()) == pytest.approx(report.index, abs=5e-4)
+    assert index_told(seam_index(image, [], []).describe()) is None
+    assert index_told(SeamReport(float("inf"), 0.1, 1).describe()) == float("inf")
+    assert index_told("12 tiles, seam index 1.000") is None

@@ -79,3 +79,5 @@ BatchCount = Annotated[int | None, typer.Option(help="Variants, each with the ne
 ClipSkip = Annotated[int | None, typer.Option(help="1 = last layer of the text encoder.")]
 Dialect = Annotated[str | None, typer.Option(help="Numbers as in the A1111 web UI (webui) or comfyui.")]
 RedrawPlan = Annotated[bool, typer.Option("--plan", help="Say the tiles and denoiser calls, and stop.")]
+Format = Annotated[str | None, typer.Option(help="png, jpg, webp or avif [png].")]
+Quality = Annotated[int | None, typer.Option(help="Of JPEG, WebP and AVIF, 1 to 100 [90].")]

@@ -20,7 +20,7 @@ R = TypeVar("R", bound=Redrawing)
 SHARED = (
     "prompt", "negative", "checkpoint", "vae", "sampler", "schedule", "steps", "cfg", "seed", "batch_count",
     "clip_skip", "rng", "emphasis", "eta", "dialect", "upscaler", "denoise", "preset", "noise", "lock",
-    "size_conditioning", "tile_prompts", "mend_above",
+    "size_conditioning", "tile_prompts", "mend_above", "format", "quality",
 )  # fmt: skip
 """Flags that are fields of the request, or of its base, under the same name."""
 ULTIMATE = (

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import PurePath
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from hires.errors import SettingError
-from hires.imaging.resample import resample
+
+if TYPE_CHECKING:  # names are listed before torch is loaded
+    from torch import Tensor
 
 PLAIN = ("None", "Lanczos", "Nearest")
 """The upscalers that need no weights, as the A1111 web UI lists them; None enlarges with Lanczos."""
@@ -43,4 +44,6 @@ def find_name(name: str, available: Sequence[str]) -> str:
 
 def resize_pixels(images: Tensor, width: int, height: int, method: str, crop: str = "disabled") -> Tensor:
     """images (batch, h, w, channels) -> (batch, height, width, channels) by a method of `resample`."""
+    from hires.imaging.resample import resample
+
     return resample(images.movedim(-1, 1), width, height, method, crop).movedim(1, -1)

@@ -13,7 +13,8 @@ from hires.errors import ModelFileError
 from hires.models.build import Holding, build_text, build_unet, build_vae
 from hires.models.clip import ClipModel, TextStack
 from hires.models.contents import Contents, Network, family_of, file_contents, join_texts, prediction_of
-from hires.models.folder import folder_contents, is_diffusers_folder
+from hires.models.endings import is_diffusers_folder
+from hires.models.folder import folder_contents
 from hires.models.handles import LATENT_SCALES, DiffusionModel, VaeModel
 from hires.models.precision import SMALL_FILE_BYTES, WeightsPolicy, held_dtype
 from hires.models.sizes import LayoutError

@@ -19,11 +19,6 @@ VARIANTS = ("", ".fp16", ".bf16", ".non_ema")
 ENDINGS = (".safetensors", ".bin")
 
 
-def is_diffusers_folder(path: Path) -> bool:
-    """Whether `path` is a folder with a model_index.json."""
-    return (path / "model_index.json").is_file()
-
-
 def read_config(path: Path) -> dict[str, Any]:
     """A JSON object; empty where there is no such file."""
     try:

@@ -10,7 +10,8 @@ import torch
 
 from hires.errors import ModelFileError
 from hires.models.contents import Contents, family_of, weights_contents
-from hires.models.folder import folder_contents, is_diffusers_folder
+from hires.models.endings import is_diffusers_folder
+from hires.models.folder import folder_contents
 from hires.models.hashes import HashCache
 from hires.models.kinds import recognise
 from hires.models.sizes import LayoutError

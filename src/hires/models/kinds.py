@@ -49,6 +49,9 @@ SIGNS: tuple[Sign, ...] = (
     other("Lumina", contains=("cap_embedder.",)),
     other("Qwen-Image", contains=("txt_norm.weight",)),
     other("a T5 text encoder", "encoder.block.0.layer.0.SelfAttention.", "shared.weight"),
+    Sign("face_restorer", "a face restorer", ("stylegan_decoder.", "idx_pred_layer.")),
+    Sign("face_restorer", "a face detector", ("ClassHead.0.", "module.ClassHead.0.")),
+    Sign("face_restorer", "a face parser", ("out_mask_conv.",)),
     Sign("upscaler", "LDSR", ("first_stage_model.quantize.embedding.",)),
     Sign("upscaler", "the SD x4 upscaler", ("low_scale_model.", "model.diffusion_model.label_emb.weight")),
     Sign("checkpoint", "a checkpoint", ("model.diffusion_model.",)),
@@ -59,6 +62,7 @@ SIGNS: tuple[Sign, ...] = (
         "a text encoder",
         ("text_model.", "transformer.resblocks.", "cond_stage_model.", "conditioner.", "encoder.layers."),
     ),
+    Sign("captioner", "a BLIP captioner", ("text_decoder.bert.",)),
     other("a CLIP vision model", "vision_model.encoder.", "visual.transformer."),
     Sign("embedding", "a textual inversion embedding", ("emb_params", "string_to_param", "clip_l", "clip_g")),
     Sign(

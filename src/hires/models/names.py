@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hires.models.folder import is_diffusers_folder
-from hires.models.weights import WEIGHT_SUFFIXES
+from hires.models.endings import WEIGHT_SUFFIXES, is_diffusers_folder
 
 # Kind (ComfyUI's folder type) -> folder names below a models folder: ComfyUI's, then A1111's.
 FOLDERS: Mapping[str, tuple[str, ...]] = {
@@ -19,6 +18,8 @@ FOLDERS: Mapping[str, tuple[str, ...]] = {
     "vae": ("vae", "VAE"),
     "embeddings": ("embeddings",),
     "upscale_models": ("upscale_models", "ESRGAN", "RealESRGAN", "SwinIR", "DAT", "HAT", "ScuNET", "LDSR"),
+    "captioners": ("captioners", "BLIP", "interrogate", "taggers"),
+    "face_restorers": ("face_restorers", "facerestore_models", "facedetection", "GFPGAN", "Codeformer"),
     "controlnet": ("controlnet", "t2i_adapter", "ControlNet"),
     "text_encoders": ("text_encoders", "clip"),
     "diffusion_models": ("diffusion_models", "unet"),

@@ -1,4 +1,4 @@
-"""The models folders: which files there are, which one a name means, and the models loaded last."""
+"""The models that are loaded, kept as long as there is room, by the names of their files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import TypeVar
 
 import torch
 
-from hires.errors import ModelFileError
+from hires.models.captioners.blip import BlipCaptioner, is_blip, load_blip
+from hires.models.captioners.tagger import Tagger, load_tagger
 from hires.models.checkpoint import (
     Checkpoint,
     Placement,
@@ -23,28 +24,38 @@ from hires.models.checkpoint import (
 )
 from hires.models.clip import TextStack
 from hires.models.controlnet import ControlNet, load_controlnet
+from hires.models.faces.restorer import FaceRestorer, load_face_restorer, restorer_files
+from hires.models.files import ModelFiles
 from hires.models.handles import DiffusionModel, VaeModel
-from hires.models.hashes import LORA_SHORT, HashCache, legacy_hash
 from hires.models.hypernetwork import Networks, load_hypernetwork
 from hires.models.inspection import ModelInfo, inspect
 from hires.models.lora import LoraFile, open_lora
-from hires.models.names import ALIASES, FOLDERS, Entry, close_names, match_name, model_files, split_title
+from hires.models.names import FOLDERS, match_name
 from hires.models.precision import WeightsPolicy
 from hires.models.residence import bring_back, movable_bytes, move_away
 from hires.models.upscale import UpscaleModel, load_upscaler
 from hires.models.upscale_drawing import DrawingUpscaler, LdsrModel, SdX4Model, load_drawing
 from hires.models.upscale_reach import HaloCache
-from hires.models.weights import WEIGHT_SUFFIXES
 
-AnyModel = Checkpoint | VaeModel | DiffusionModel | TextStack | UpscaleModel | DrawingUpscaler | ControlNet
-Loaded = TypeVar("Loaded", Checkpoint, VaeModel, DiffusionModel, TextStack, UpscaleModel, DrawingUpscaler, ControlNet)
+AnyModel = (
+    Checkpoint
+    | VaeModel
+    | DiffusionModel
+    | TextStack
+    | UpscaleModel
+    | DrawingUpscaler
+    | ControlNet
+    | FaceRestorer
+    | BlipCaptioner
+    | Tagger
+)
+Loaded = TypeVar("Loaded", bound=AnyModel)
 
 OPEN_LORAS = 64  # an open file each
 KEPT_AT_LEAST = 2  # a base and its refiner
-HASHED_ON_DEMAND_BYTES = 20_000_000_000  # a name that is only a hash may cost this much reading, not more
 
 
-class ModelStore:
+class ModelStore(ModelFiles):
     """Finds models by name in one or more models folders, loads them, and keeps those used last.
 
     `loaded_bytes` bounds the memory of kept models; the two used last are kept in any case. `cache_dir` is where
@@ -62,110 +73,13 @@ class ModelStore:
         cache_dir: Path | None = None,
         loaded_bytes: int = 12_000_000_000,
     ) -> None:
-        self.folders = tuple(Path(folder) for folder in folders)
+        super().__init__(folders, cache_dir)
         self.placement = Placement(torch.device(device), compute_dtype, vae_dtype, weights)
-        self.hashes = HashCache(cache_dir)
         self.halos = HaloCache(cache_dir)
         self._loaded_bytes = loaded_bytes
         self._kept: OrderedDict[str, tuple[AnyModel, int]] = OrderedDict()
         self._loras: OrderedDict[str, LoraFile] = OrderedDict()
         self._lock = threading.RLock()
-
-    # ---- files ------------------------------------------------------------------------------------------------------
-
-    def directories(self, kind: str) -> tuple[Path, ...]:
-        """The folders in which files of a kind are looked for; those that are there."""
-        kind = ALIASES.get(kind, kind)
-        if kind not in FOLDERS:
-            raise ModelFileError(f"there is no kind of model {kind!r}", f"There are: {', '.join(FOLDERS)}.")
-        places = [root / name for root in self.folders for name in FOLDERS[kind]]
-        if kind == "embeddings":  # A1111 keeps them beside its models folder
-            places += [root.parent / "embeddings" for root in self.folders if (root / "Stable-diffusion").is_dir()]
-        found: dict[tuple[int, int], Path] = {}
-        for place in places:
-            if place.is_dir():
-                status = place.stat()
-                # "vae" and "VAE" are one folder where the file system ignores case
-                found.setdefault((status.st_dev, status.st_ino), place)
-        return tuple(found.values())
-
-    def entries(self, kind: str) -> list[Entry]:
-        """All files of a kind, by name; of files with one name in several folders the first counts."""
-        suffixes = (".yaml", ".yml") if kind == "configs" else WEIGHT_SUFFIXES
-        entries: dict[str, Entry] = {}
-        for directory in self.directories(kind):
-            for path in model_files(directory, suffixes, folders=kind in ("checkpoints", "diffusers")):
-                name = str(path.relative_to(directory))
-                entries.setdefault(name, Entry(name, path))
-        return sorted(entries.values(), key=lambda entry: entry.name)
-
-    def names(self, kind: str) -> list[str]:
-        """Names of all files of a kind, relative to their folder, sorted."""
-        return [entry.name for entry in self.entries(kind)]
-
-    def find(self, kind: str, name: str) -> Path:
-        """The file that `name` means: a relative path with either separator, in any case, a unique file name or stem,
-        "name [hash]", or a hash. Only files in the kind's folders can be meant. ModelFileError otherwise.
-
-        Of a name and a hash that mean two files, the hash counts; a name whose hash nothing has is found by the name.
-        """
-        entries = self.entries(kind)
-        bare, stated_hash = split_title(name)
-        named = next((entry for wanted in (name, bare) if (entry := match_name(entries, wanted)) is not None), None)
-        if stated_hash is None or (named is not None and self.has_hash(kind, named.path, stated_hash)):
-            path = None if named is None else named.path
-        else:
-            path = self._by_hash(kind, entries, stated_hash) or (None if named is None else named.path)
-        if path is None:
-            raise self._not_found(kind, name, entries)
-        return path
-
-    def has_hash(self, kind: str, path: Path, stated: str) -> bool:
-        """Whether a file's sha256 starts as stated, or it has that legacy hash; or a LoRA that of its tensors."""
-        if not path.is_file():
-            return False
-        stated = stated.lower()
-        if len(stated) == 8 and legacy_hash(path) == stated:
-            return True
-        return self.hashes.sha256(path).startswith(stated) or (
-            kind == "loras" and self.hashes.lora(path).startswith(stated[:LORA_SHORT])
-        )
-
-    def _by_hash(self, kind: str, entries: Sequence[Entry], stated: str) -> Path | None:
-        """The file with that hash."""
-        files = [entry.path for entry in entries if entry.path.is_file()]
-        if len(stated) == 8:
-            return next((path for path in files if legacy_hash(path) == stated), None)
-        if kind == "loras" and (of_tensors := self._by_lora_hash(files, stated)) is not None:
-            return of_tensors
-        unknown = []
-        for path in files:
-            known = self.hashes.known_sha256(path)
-            if known is None:
-                unknown.append(path)
-            elif known.startswith(stated):
-                return path
-        if sum(path.stat().st_size for path in unknown) > HASHED_ON_DEMAND_BYTES:
-            return None
-        return next((path for path in unknown if self.hashes.sha256(path).startswith(stated)), None)
-
-    def _by_lora_hash(self, files: Sequence[Path], stated: str) -> Path | None:
-        if sum(path.stat().st_size for path in files) > HASHED_ON_DEMAND_BYTES:
-            return None
-        return next((path for path in files if self.hashes.lora(path).startswith(stated[:LORA_SHORT])), None)
-
-    def _not_found(self, kind: str, name: str, entries: Sequence[Entry]) -> ModelFileError:
-        """The error that names what is close and where it was looked for."""
-        directories = self.directories(kind)
-        if not directories:
-            places = ", ".join(str(root / FOLDERS[ALIASES.get(kind, kind)][0]) for root in self.folders)
-            return ModelFileError(f"no file {name!r}: there is no folder for {kind}", f"Make one: {places}.")
-        searched = ", ".join(str(directory) for directory in directories)
-        message = f"no file {name!r} among the {len(entries)} {kind} in {searched}"
-        close = close_names(name, [entry.name for entry in entries])
-        if close:
-            return ModelFileError(message, f"Did you mean {' or '.join(repr(one) for one in close)}?")
-        return ModelFileError(message, "Put it there or choose another.")
 
     def models(self, *, with_hash: bool = True) -> list[ModelInfo]:
         """A listing of all model files. Without `with_hash`, only hashes that are known already are given."""
@@ -179,13 +93,6 @@ class ModelStore:
                     info = replace(info, hash=known[:10])
                 lines.append(info)
         return lines
-
-    def hash(self, kind: str, name: str) -> str:
-        """The short hash by which infotext names a file: a LoRA's 12 hex digits, 10 for all others, "" for a folder."""
-        path = self.find(kind, name)
-        if path.is_dir():
-            return ""
-        return self.hashes.lora(path) if kind == "loras" else self.hashes.short(path)
 
     # ---- loading ----------------------------------------------------------------------------------------------------
 
@@ -237,6 +144,22 @@ class ModelStore:
         path = self.find("upscale_models", name)
         identity = self._identity(path)
         return self._keep(f"drawing {identity}", lambda: load_drawing(path, self.placement, identity=identity))
+
+    def face_restorer(self, title: str) -> FaceRestorer:
+        """GFPGAN or CodeFormer, with the networks that find faces and their parts."""
+        files = restorer_files(self, title)
+        identity = "+".join(self._identity(file) for file in files)
+        return self._keep(
+            f"faces {title} {identity}", lambda: load_face_restorer(title, files, self.placement, identity=identity)
+        )
+
+    def captioner(self, folder: Path) -> BlipCaptioner | Tagger:
+        """What tells what a picture shows, from its folder."""
+
+        def load() -> BlipCaptioner | Tagger:
+            return load_blip(folder, self.placement.device) if is_blip(folder) else load_tagger(folder)
+
+        return self._keep(f"captioner {file_identity(folder)}", load)
 
     def controlnet(self, name: str) -> ControlNet:
         """A ControlNet, Control-LoRA or T2I-Adapter."""
@@ -355,6 +278,12 @@ def networks_of(loaded: AnyModel) -> list[torch.nn.Module]:
         return [loaded.network.model]
     if isinstance(loaded, LdsrModel | SdX4Model):
         return loaded.modules
+    if isinstance(loaded, FaceRestorer):
+        return loaded.networks
+    if isinstance(loaded, BlipCaptioner):
+        return [loaded.model]
+    if isinstance(loaded, Tagger):
+        return []  # onnxruntime has its own
     if isinstance(loaded, ControlNet):
         return [] if loaded.module is None else [loaded.module]
     return [clip.module for clip in loaded.clips]

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from hires.errors import ModelFileError
 from hires.models.checkpoint import CPU, Placement
+from hires.models.drawing_names import LARGE_BYTES, LDSR, SD_X4
+from hires.models.endings import SAFETENSORS_SUFFIXES
 from hires.models.ldsr import LdsrModel, is_ldsr, load_ldsr
 from hires.models.sd_x4 import SdX4Model, is_sd_x4, load_sd_x4
-from hires.models.weights import SAFETENSORS_SUFFIXES, TensorInfo, open_weights
+from hires.models.weights import TensorInfo, open_weights
 
 DrawingUpscaler = LdsrModel | SdX4Model
-LDSR, SD_X4 = "LDSR", "SD x4 upscaler"
 SIGNS = {LDSR: is_ldsr, SD_X4: is_sd_x4}
-LARGE_BYTES = 300_000_000
 
 
 def drawing_kind(tensors: Mapping[str, TensorInfo]) -> str | None:

@@ -8,9 +8,9 @@ from pathlib import PurePath
 
 from hires.errors import ModelFileError, SettingError
 from hires.imaging.upscalers import PLAIN, same_name
+from hires.models.drawing_names import LDSR, SD_X4, may_draw
+from hires.models.files import ModelFiles
 from hires.models.names import Entry, close_names, stem
-from hires.models.store import ModelStore
-from hires.models.upscale_drawing import LDSR, SD_X4, drawing_file
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def titles(entries: Sequence[Entry]) -> dict[str, Entry]:
             if title not in found and (match := [e for e in entries if same_name(stem(e.path.name), wanted)]):
                 found[title] = match[0]
     for entry in entries:
-        if (kind := drawing_file(entry.path)) is not None:
+        if may_draw(entry.path) and (kind := _drawing_kind(entry)) is not None:
             found.setdefault(kind, entry)
     named = {entry.path for entry in found.values()}
     for entry in entries:
@@ -66,12 +66,18 @@ def titles(entries: Sequence[Entry]) -> dict[str, Entry]:
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 
-def upscaler_names(store: ModelStore) -> list[str]:
+def _drawing_kind(entry: Entry) -> str | None:
+    from hires.models.upscale_drawing import drawing_file
+
+    return drawing_file(entry.path)
+
+
+def upscaler_names(store: ModelFiles) -> list[str]:
     """None, Lanczos, Nearest, then the networks that are there, in alphabetical order without regard to case."""
     return [*PLAIN, *titles(store.entries(KIND))]
 
 
-def find_upscaler(store: ModelStore, name: str) -> str:
+def find_upscaler(store: ModelFiles, name: str) -> str:
     """The listed name that `name` means: a title or a file, with or without ending, in any case, with spaces or
     underscores; or a hash. ModelFileError names the file that is missing, SettingError what there is."""
     files = titles(store.entries(KIND))
@@ -97,13 +103,13 @@ def find_upscaler(store: ModelStore, name: str) -> str:
     return next(title for title, entry in files.items() if entry.path == path)
 
 
-def file_of_title(store: ModelStore, name: str) -> str:
+def file_of_title(store: ModelFiles, name: str) -> str:
     """The file that a title means; any other name as it is."""
     files = titles(store.entries(KIND))
     return next((entry.name for title, entry in files.items() if same_name(name, title)), name)
 
 
-def upscaler_file(store: ModelStore, name: str) -> str:
+def upscaler_file(store: ModelFiles, name: str) -> str:
     """The file, as the store lists it, of an upscaler that is a network."""
     title = find_upscaler(store, name)
     if title in PLAIN:

@@ -16,6 +16,8 @@ from hires.graph.kept import KeptWork, Pieces
 from hires.graph.validate import resolve_file
 from hires.imaging.upscalers import PLAIN as PLAIN_UPSCALERS
 from hires.models.budget import Budget
+from hires.models.faces.restorer import face_restorer_names, restorer_files
+from hires.models.hashes import stamp
 from hires.models.store import ModelStore
 from hires.models.upscale_names import upscaler_file, upscaler_names
 from hires.nodes.texts import EncodedTexts
@@ -89,6 +91,8 @@ class RunContext(Context):
             return [f"{name} [output]" for name in folder_files(self.output_dir, PICTURES)]
         if kind == "upscalers":
             return upscaler_names(self.store)
+        if kind == "face restorers":
+            return face_restorer_names(self.store)
         return self.store.names(kind)
 
     def file_identity(self, kind: str, name: str) -> str:
@@ -96,6 +100,8 @@ class RunContext(Context):
             if name in PLAIN_UPSCALERS:
                 return name
             kind, name = "upscale_models", upscaler_file(self.store, name)
+        if kind == "face restorers":
+            return " ".join(f"{path} {stamp(path)}" for path in restorer_files(self.store, name))
         own = kind.startswith("input") or kind == "output"
         path = self.input_path(name) if own else self.store.find(kind, name)
         status = path.stat()

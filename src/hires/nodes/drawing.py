@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ from hires.nodes.resolve import resolve_sides
 from hires.nodes.types import ConditioningList, LatentDict
 from hires.sampling import run as runs
 from hires.sampling.guidance import Cond, Guidance, Rule, masked, tensor_key
+from hires.sampling.inpainting import Masking, masked_webui
 from hires.sampling.inversion import Inverted
 from hires.sampling.levels import is_maximum, noised
 from hires.sampling.noise import Anchor, Source, initial_noise, mask_noise
@@ -42,9 +44,10 @@ class Guided:
     """What is drawn on and what guides it, whatever the noise levels.
 
     `combine` makes a rule that takes the place of classifier-free guidance, from the resolved sides: "positive",
-    "negative" and those of `further`. `rng_source` is where the steps' noise comes from. split(conds, sigmas, size) may
-    put others in the place of each side's entries: tiles, for a latent of `size` (height, width). `first_step` is where
-    in the schedule the first noise level stands. With an `anchor` all noise is a part of that of a larger canvas.
+    "negative" and those of `further`. `rng_source` is where the steps' noise comes from. `original` repeats the web
+    UI's quirks under a mask. split(conds, sigmas, size) may put others in the place of each side's entries: tiles, for
+    a latent of `size` (height, width). `first_step` is where in the schedule the first noise level stands. With an
+    `anchor` all noise is a part of that of a larger canvas.
     """
 
     model: DiffusionModel
@@ -56,6 +59,7 @@ class Guided:
     further: Mapping[str, ConditioningList] = field(default_factory=dict)
     combine: Callable[[Mapping[str, Sequence[Cond]]], Rule] | None = None
     rng_source: Source = "CPU"
+    original: bool = False
     split: Callable[[Sequence[Cond], Tensor, tuple[int, int]], list[Cond]] | None = None
     first_step: int = 0
     anchor: Anchor | None = None
@@ -280,9 +284,11 @@ def _with_mask(
     """The guidance, restricted to the latent's noise mask where it has one; and the key of what it answers."""
     if mask is None:
         return guidance, guidance.key
-    behind = mask_noise(plan.sampler, noise, run.seed)
-    kept = scaled_latent(run)
+    masking: Masking | None = run.latent.get("masking") if plan.dialect == "webui" else None
+    behind = noise if masking is not None else mask_noise(plan.sampler, noise, run.seed)
+    kept = scaled_latent(run) if masking is None else masking.original * run.model.latent_scale
     parts = b"".join(tensor_key(tensor) for tensor in (mask, kept, behind))
+    parts += b"" if masking is None else masking.key + bytes([run.original])
     strength = run.model.options.get("differential")
     mask_at = None if not strength else DifferentialMask.of(plan.levels, plan.sigmas, strength)
     parts += b"" if mask_at is None else mask_at.key
@@ -290,4 +296,8 @@ def _with_mask(
     def key(step: int, calls: int, sigma: float, sigma_next: float) -> bytes:
         return hashlib.sha256(guidance.key(step, calls, sigma, sigma_next) + parts).digest()
 
-    return masked(guidance, mask, kept, behind, mask_at), key
+    if masking is None:
+        return masked(guidance, mask, kept, behind, mask_at), key
+    space = SAMPLERS[plan.sampler].space
+    how: dict[str, Any] = {"space": space, "soft": masking.soft, "original": run.original, "mask_at": mask_at}
+    return masked_webui(guidance, mask, kept, behind, **how), key

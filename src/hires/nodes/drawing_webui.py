@@ -11,11 +11,12 @@ from torch import Tensor
 
 from hires.models.handles import DiffusionModel
 from hires.nodes.context import RunContext
-from hires.nodes.drawing import Run, check_model, run_noise, sample_plan, scaled_latent
+from hires.nodes.drawing import Run, check_model, noise_mask, run_noise, sample_plan, scaled_latent
 from hires.nodes.guiding import noise_levels
 from hires.nodes.latents import changed
 from hires.nodes.types import ConditioningList, LatentDict
 from hires.sampling import run as runs
+from hires.sampling.inpainting import Masking, start_factor
 from hires.sampling.noise import Source, image_noise
 from hires.sampling.schedules import run_sigmas, window
 from hires.sampling.schedules_webui import BY_NAME, ScheduleOptions
@@ -31,6 +32,7 @@ class WebuiNoise:
     """Where the noise of a run comes from; `resize_from` (width, height) in pixels, 0 = off.
 
     original keeps the web UI's quirks of some schedules (KL Optimal and DDIM stop short of 0), to repeat its pictures.
+    The initial noise is scaled by `multiplier`; `extra` adds more of it, as much as its noise level counts from 0.
     """
 
     source: str
@@ -39,6 +41,8 @@ class WebuiNoise:
     resize_from: tuple[int, int]
     ensd: int
     original: bool
+    multiplier: float = 1.0
+    extra: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ def draw_webui(run: Run, noise: WebuiNoise, options: WebuiOptions, context: RunC
             positive=_conditioning_item(run.positive, index),
             negative=_conditioning_item(run.negative, index),
             seed=seed,
+            original=noise.original,
         )
         plan = replace(_plan(one, noise, options), anchor=run.anchor)
         initial = _noise(one, noise, row)
@@ -96,11 +101,12 @@ def draw_webui(run: Run, noise: WebuiNoise, options: WebuiOptions, context: RunC
             drawn.append(samples[index : index + 1])
             continue
         else:
-            state = runs.start(plan, scaled_latent(one), initial)
+            state = runs.start(plan, scaled_latent(one), _starting(initial, plan, noise))
         until = run.end - start if stops else None
         one = replace(one, model=_distilled(run), first_step=start)
         state = sample_plan(one, plan, state, initial, context, until, (index, len(rows)))
-        drawn.append(_latent(plan, state) / run.model.latent_scale)
+        made = _latent(plan, state) / run.model.latent_scale
+        drawn.append(_kept_outside(one, made) if runs.is_finished(plan, state) else made)
         done.append((plan, state))
     result = changed(run.latent, torch.cat(drawn))
     if stops and len(done) == len(rows):
@@ -131,7 +137,27 @@ def _item(latent: LatentDict, index: int) -> LatentDict:
     inverted = latent.get("inverted")
     if inverted is not None:
         item["inverted"] = inverted.item(index)
+    masking: Masking | None = latent.get("masking")
+    if masking is not None:
+        item["masking"] = masking.items(index, index + 1)
     return item
+
+
+def _starting(noise: Tensor, plan: Plan, how: WebuiNoise) -> Tensor:
+    """Unit noise as img2img's options scale it."""
+    if how.multiplier == 1.0 and how.extra == 0.0:
+        return noise
+    sigma = float(plan.sigmas[0]) if plan.start_sigma is None else plan.start_sigma
+    return noise * start_factor(sigma, how.multiplier, how.extra)
+
+
+def _kept_outside(run: Run, made: Tensor) -> Tensor:
+    """The result under a hard mask of the web UI's, and the original outside it."""
+    masking: Masking | None = run.latent.get("masking")
+    mask = noise_mask(run, made.shape)
+    if masking is None or masking.soft is not None or mask is None:
+        return made
+    return made * mask + masking.original * (1.0 - mask)
 
 
 def _conditioning_item(entries: ConditioningList, index: int) -> ConditioningList:

@@ -21,7 +21,14 @@ SAMPLERS = (
     "KSampler (Efficient)",
     "KSampler Adv. (Efficient)",
 )
-SAME_LATENT = (*SAMPLERS, "SetLatentNoiseMask", "LatentFlip", "NoiseInversion_TiledDiffusion")
+SAME_LATENT = (
+    *SAMPLERS,
+    "SetLatentNoiseMask",
+    "HiresLatentMask",
+    "HiresLatentFill",
+    "LatentFlip",
+    "NoiseInversion_TiledDiffusion",
+)
 
 
 @dataclass(frozen=True)
@@ -169,6 +176,11 @@ RULES: Mapping[str, Callable[[Extents, ValidNode], Any]] = {
     "LoadImage": Extents._file,
     "HiresLoadPicture": Extents._file,
     "HiresUpscale": Extents._hires_upscaled,
+    "HiresResizeMode": lambda of, node: of._to_size(node, "image", 1),
+    "HiresInpaintArea": lambda of, node: of._to_size(node, "image", 1),
+    "HiresFlatten": lambda of, node: of.into(node, "image"),
+    "HiresInpaintSketch": lambda of, node: of.into(node, "image"),
+    "HiresFillMasked": lambda of, node: of.into(node, "image"),
     "HiresUltimateUpscale": lambda of, node: of.into(node, "image"),
     "HiresSDUpscale": lambda of, node: of.into(node, "image"),
     "UltimateSDUpscale": Extents._redrawn,

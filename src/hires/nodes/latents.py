@@ -31,10 +31,12 @@ Items = Annotated[int, Int(1, 64)]
 
 def changed(latent: LatentDict, samples: Tensor) -> LatentDict:
     """The latent with other samples; mask and noise rows are kept, the state of a stopped run and noise that was found
-    for the samples are not."""
+    for the samples are not, nor is what they began as where they have another shape."""
     result = cast(LatentDict, {**latent, "samples": samples})
     result.pop("sampler_state", None)
     result.pop("inverted", None)
+    if samples.shape != latent["samples"].shape:
+        result.pop("masking", None)
     return result
 
 
@@ -125,6 +127,8 @@ def latent_from_batch(*, samples: Latent, batch_index: Annotated[int, Int(0, 63)
     mask = samples.get("noise_mask")
     if mask is not None and mask.shape[0] > 1:
         result["noise_mask"] = mask[first:last].clone()
+    if samples.get("masking") is not None:
+        result["masking"] = samples["masking"].items(first, last)
     rows = samples.get("batch_index", list(range(tensor.shape[0])))
     result["batch_index"] = rows[first:last]
     return result

@@ -178,7 +178,8 @@ def _concat(
 def _inpainting_channels(
     model: DiffusionModel, options: dict[str, Any], shape: Sequence[int], shown: tuple[Tensor, Tensor] | None
 ) -> Tensor:
-    """Rounded mask and masked picture: the entry's, else the latent and its noise mask; no mask means all masked."""
+    """Mask, rounded unless it is soft, and masked picture: the entry's, else the latent and its noise mask; without any
+    mask all is masked."""
     batch, _, height, width = shape
     mask, picture = options.get("concat_mask"), options.get("concat_latent_image")
     if mask is None and shown is not None:
@@ -193,7 +194,9 @@ def _inpainting_channels(
     else:
         picture = torch.zeros(tuple(shape))
     mask = mask.reshape(-1, 1, *mask.shape[-2:])
-    return torch.cat([_fitted(mask, shape).round(), _fitted(picture, shape)], dim=1)
+    fitted = _fitted(mask, shape)
+    share = fitted if options.get("concat_mask_soft") else fitted.round()
+    return torch.cat([share, _fitted(picture, shape)], dim=1)
 
 
 def _fitted(tensor: Tensor, shape: Sequence[int]) -> Tensor:

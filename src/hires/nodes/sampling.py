@@ -42,6 +42,7 @@ Delta = Annotated[int, Int(0, 2**32), Extra]
 Eta = Annotated[float, Float(-1.0, 10.0), Extra, "-1: the sampler's own"]
 Quirks = Annotated[bool, Bool(), Extra]
 Churn = Annotated[float, Float(0.0, 1e6), Extra]
+FixedSteps = Annotated[bool, Bool(), Extra, "With a denoise below 1: all steps, over a part of a longer schedule."]
 
 
 @node("KSampler", category="sampling", outputs=("LATENT",))
@@ -70,6 +71,9 @@ def ksampler(
     s_tmax: Churn = 0.0,
     s_noise: Churn = 1.0,
     original: Quirks = False,
+    fixed_steps: FixedSteps = True,
+    noise_multiplier: Churn = 1.0,
+    extra_noise: Churn = 0.0,
     context: RunContext,
 ) -> LatentDict:
     """Denoise a latent; denoise below 1 starts from the latent itself, noised that far."""
@@ -84,10 +88,13 @@ def ksampler(
         scheduler=scheduler,
         steps=steps,
         denoise=denoise,
+        fixed_steps=fixed_steps,
     )
     if dialect == "comfyui":
         return draw_comfyui(run, context)
-    noise = WebuiNoise(rng, variation_seed, variation_strength, (seed_resize_width, seed_resize_height), ensd, original)
+    resize = (seed_resize_width, seed_resize_height)
+    scaled = (noise_multiplier, extra_noise)
+    noise = WebuiNoise(rng, variation_seed, variation_strength, resize, ensd, original, *scaled)
     return draw_webui(run, noise, WebuiOptions(eta, s_churn, s_tmin, s_tmax, s_noise), context)
 
 
@@ -120,6 +127,8 @@ def ksampler_advanced(
     s_tmax: Churn = 0.0,
     s_noise: Churn = 1.0,
     original: Quirks = False,
+    noise_multiplier: Churn = 1.0,
+    extra_noise: Churn = 0.0,
     context: RunContext,
 ) -> LatentDict:
     """Denoise over a window of the schedule, with or without noise added before and left after it."""
@@ -140,5 +149,7 @@ def ksampler_advanced(
     )
     if dialect == "comfyui":
         return draw_comfyui(run, context)
-    noise = WebuiNoise(rng, variation_seed, variation_strength, (seed_resize_width, seed_resize_height), ensd, original)
+    resize = (seed_resize_width, seed_resize_height)
+    scaled = (noise_multiplier, extra_noise)
+    noise = WebuiNoise(rng, variation_seed, variation_strength, resize, ensd, original, *scaled)
     return draw_webui(run, noise, WebuiOptions(eta, s_churn, s_tmin, s_tmax, s_noise), context)

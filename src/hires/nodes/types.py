@@ -20,7 +20,8 @@ class LatentDict(TypedDict):
     """samples (batch, 4, h, w) in the VAE's raw scale; noise_mask (batch, 1, h, w), any size, 1 = repaint.
 
     batch_index says which row of the noise batch each item uses. sampler_state is what a run that stopped half way
-    hands to the next (A1111 dialect). inverted is noise that leads to these samples (see `nodes.inversion`).
+    hands to the next (A1111 dialect). inverted is noise that leads to these samples (see `nodes.inversion`). masking is
+    what the samples began as where the A1111 dialect is to keep it outside the mask (see `sampling.inpainting`).
     """
 
     samples: Tensor
@@ -28,6 +29,7 @@ class LatentDict(TypedDict):
     batch_index: NotRequired[list[int]]
     sampler_state: NotRequired[Any]
     inverted: NotRequired[Any]
+    masking: NotRequired[Any]
 
 
 ConditioningList = list[tuple[Tensor, dict[str, Any]]]

@@ -100,6 +100,7 @@ def _encode_tiled(vae: VaeModel, pixels: Tensor, tile: int, overlap: int, contex
 def set_latent_noise_mask(*, samples: Latent, mask: Mask) -> LatentDict:
     """Restrict sampling to a mask (1 = repaint)."""
     result = changed(samples, samples["samples"])
+    result.pop("masking", None)
     result["noise_mask"] = mask.reshape(-1, 1, mask.shape[-2], mask.shape[-1])
     return result
 

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from hires.imaging.measures import fine_energy
+from hires.imaging.similarity import Picture, luma
 from hires.pocket.classifier import TagScore, mean_accuracy
-from hires.pocket.measures import Picture, luma
 
 BLURRY_BELOW = 0.5
 """Share of the detail that the model's autoencoder keeps of true drawings: a pass that has less is called blurry."""
@@ -38,10 +39,7 @@ def detail(picture: Picture, base: int) -> float:
     scale = base / min(height, width)
     if scale >= 1:
         return 0.0
-    whole = Image.fromarray(luma(picture).astype(np.float32))
-    small = whole.resize((round(width * scale), round(height * scale)), Image.Resampling.LANCZOS)
-    back = np.asarray(small.resize((width, height), Image.Resampling.LANCZOS))
-    return float(np.square(np.asarray(whole, np.float64) - back).mean())
+    return fine_energy(luma(picture), round(width * scale), round(height * scale))
 
 
 def lanczos(picture: Picture, side: int) -> Picture:

@@ -16,9 +16,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pixel_shuffle
 
+from hires.imaging.similarity import psnr, ssim
 from hires.pocket.curves import contact_sheet
 from hires.pocket.drawing import bicubic_down, degrade, draw, random_scene
-from hires.pocket.measures import psnr, ssim
 from hires.pocket.shards import Shards
 from hires.pocket.training import Learner, Recipe
 

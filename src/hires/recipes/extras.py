@@ -29,7 +29,8 @@ class Extras:
     full precision, or the sizes and the 8-bit steps of the A1111 web UI. tile 0: what fits; tiling: exact, or a1111 for
     the web UI's tiles (192 pixels, 8 of them overlapping, in 8 bits, blue first). bits 0: as the source.
     steps (0: its own number) and seed are for upscalers that draw, LDSR and SD x4; prompt, cfg and noise_level (0 to
-    350) for the latter.
+    350) for the latter. gfpgan_visibility and codeformer_visibility in 0..1 are the shares of faces restored after
+    enlarging, first by GFPGAN, then by CodeFormer, whose weight 0 changes a face most.
     """
 
     upscaler: str = "Lanczos"
@@ -51,6 +52,9 @@ class Extras:
     cfg: float = 9.0
     noise_level: int = 20
     bits: int = 0
+    gfpgan_visibility: float = 0.0
+    codeformer_visibility: float = 0.0
+    codeformer_weight: float = 0.0
     format: str = "png"
     quality: int = 90
 
@@ -68,6 +72,9 @@ def check_extras(request: Extras) -> None:
         ("the seed", request.seed, 0, 2**64 - 1),
         ("the guidance scale", request.cfg, 1, 30),
         ("the noise level", request.noise_level, 0, 350),
+        ("the visibility of GFPGAN", request.gfpgan_visibility, 0, 1),
+        ("the visibility of CodeFormer", request.codeformer_visibility, 0, 1),
+        ("the weight of CodeFormer", request.codeformer_weight, 0, 1),
         ("the quality", request.quality, 1, 100),
     ):
         if not low <= value <= high:
@@ -116,9 +123,18 @@ def extras(request: Extras, picture: str, prefix: str, *, numbered: bool = True)
         height=request.height or UNUSED_SIDE,
         crop=request.crop,
     )
+    made = larger
+    for restorer, visibility in restorers(request):
+        made = draft.add(
+            "HiresRestoreFaces",
+            image=made.out(),
+            restorer=restorer,
+            visibility=visibility,
+            weight=request.codeformer_weight,
+        )
     draft.add(
         "HiresSavePicture",
-        images=larger.out(),
+        images=made.out(),
         facts=loaded.out(1),
         filename_prefix=prefix,
         format=request.format,
@@ -130,8 +146,21 @@ def extras(request: Extras, picture: str, prefix: str, *, numbered: bool = True)
     return draft.graph()
 
 
+def restorers(request: Extras) -> list[tuple[str, float]]:
+    """The face restorers that are asked for, with the share of each, in the order of their work."""
+    asked = (("GFPGAN", request.gfpgan_visibility), ("CodeFormer", request.codeformer_visibility))
+    return [(title, visibility) for title, visibility in asked if visibility > 0]
+
+
 def fields(request: Extras) -> dict[str, Any]:
     """What is noted in the result, under the web UI's names; options that it lacks only where they are set."""
+    found = {f"{title} visibility": number(round(visibility, 3)) for title, visibility in restorers(request)}
+    if request.codeformer_visibility > 0:
+        found["CodeFormer weight"] = number(round(request.codeformer_weight, 3))
+    return {**_enlarging_fields(request), **found}
+
+
+def _enlarging_fields(request: Extras) -> dict[str, Any]:
     if request.upscaler == "None":
         return {}
     found: dict[str, Any] = {}

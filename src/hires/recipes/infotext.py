@@ -10,6 +10,7 @@ from typing import Any
 from hires import __version__
 from hires.errors import SettingError
 from hires.metadata.infotext import Infotext, read_infotext, write_infotext
+from hires.recipes.controlnets import controlnet_fields
 from hires.recipes.facts import ModelFacts
 from hires.recipes.networks import embedding_hashes, lora_hashes, stated_hashes
 from hires.recipes.request import HiresFix, Refiner, Templates, Txt2Img
@@ -72,6 +73,7 @@ def infotext_fields(
         fields[TILED] = tiled_facts(request.tiled)
     if request.deep_shrink is not None:
         fields[SHRINK_FIELD] = shrink_fact(request.deep_shrink)
+    fields |= controlnet_fields(request, facts)
     if hires is not None:
         fields |= _hires_fields(request, hires, facts)
     hashes = lora_hashes(request, facts)

@@ -207,14 +207,13 @@ def _clip_of(draft: Draft, prompt: Link) -> dict[str, Any]:
     return {name: value for name, value in inputs.items() if name != "text"}
 
 
-def finish(drawing: Drawing, made: Link, prefix: str, text: str) -> dict[str, Any]:
-    """Save what was made, with its infotext and what its tiles were told."""
+def finish(drawing: Drawing, made: Link, prefix: str, text: str, base: Txt2Img) -> dict[str, Any]:
+    """Save what was made, in the format of `base`, with its infotext and what its tiles were told."""
     draft = drawing.draft
+    told: str | Link = text
     if "tile_prompt" in drawing.inputs:
         told = draft.add("HiresInfotextField", parameters=text, name=TOLD, value=[made[0], 1]).out()
-        draft.add("SaveImage", images=made, filename_prefix=prefix, parameters=told)
-    else:
-        saved(draft, made, prefix, text)
+    saved(draft, made, prefix, told, base)
     return draft.graph()
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from hires.errors import SettingError
 from hires.imaging.sizes import check_size, floor_to_latent
+from hires.recipes.controlnets import ControlNetUnit, check_units
 from hires.recipes.sizes import hires_size
 from hires.recipes.tiled import DeepShrink, TiledDiffusion, check_shrink, check_tiled, with_region_seeds
 
@@ -102,6 +103,7 @@ class Txt2Img:
     refiner: Refiner | None = None
     tiled: TiledDiffusion | None = None
     deep_shrink: DeepShrink | None = None
+    controlnets: tuple[ControlNetUnit, ...] = ()
     save_first_pass: bool = False
     variation_seed: int = -1
     variation_strength: float = 0.0
@@ -166,6 +168,7 @@ def check_request(request: Txt2Img, max_megapixels: float) -> None:
         check_tiled(request.tiled)
     if request.deep_shrink is not None:
         check_shrink(request.deep_shrink)
+    check_units(request.controlnets)
 
 
 def _check_emphasis(emphasis: str) -> None:

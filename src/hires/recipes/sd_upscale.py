@@ -59,7 +59,7 @@ class SDUpscale(Redrawing):
             "SD upscale scale factor": number(self.scale),
             "SD upscale tile": f"{self.tile_width}x{self.tile_height}",
         }
-        return finish(drawing, made, "sd-upscale", redraw_infotext(self, large, own, facts, batch))
+        return finish(drawing, made, "sd-upscale", redraw_infotext(self, large, own, facts, batch), self.base)
 
 
 def check_sd_upscale(request: SDUpscale) -> None:

@@ -1,21 +1,23 @@
-"""txt2img with hires fix and refiner, as a workflow of nodes (A1111's procedure, spec of both passes in docs)."""
+"""txt2img with hires fix and refiner, as a workflow of nodes (A1111's procedure; docs/numbers.md)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from hires.imaging.sizes import LATENT, floor_to_latent
 from hires.imaging.upscalers import LATENT_UPSCALERS, PLAIN, same_name
+from hires.recipes.controlnets import steered
 from hires.recipes.draft import Draft, Link
 from hires.recipes.facts import ModelFacts
 from hires.recipes.infotext import infotext
 from hires.recipes.networks import lay_over, without_tags
-from hires.recipes.request import HiresFix, Refiner, Txt2Img
+from hires.recipes.request import HiresFix, Refiner, Txt2Img, delivered_size
 from hires.recipes.samplers import calls_per_step, sampler_inputs, switch_step
 from hires.recipes.sizes import hires_size
 from hires.recipes.tiled import DeepShrink, TiledDiffusion, add_regions, shrink_model, tile_model
+from hires.sampling.schedules_webui import img2img_steps
 
 Facts = Mapping[str, ModelFacts]
 FIRST_PASS, FINAL = "first pass", "second pass"
@@ -61,15 +63,30 @@ def txt2img(request: Txt2Img, facts: Facts, batch: int = 0) -> dict[str, Any]:
     if request.save_first_pass:
         text = infotext(request, facts, index, final=False)
         saved(draft, decoded(draft, sampled, vae, request), "txt2img-before-highres-fix", text, request)
-    second = _second_pass(request, request.hires, first)
-    enlarged = _enlarge(draft, request, request.hires, sampled, vae, second)
-    if request.hires.denoise > 0:
-        enlarged = sampled_pass(draft, request, second, facts, enlarged, index, denoise=request.hires.denoise)
-    final = decoded(draft, enlarged, vae_of(draft, request, second.checkpoint), request)
-    if request.hires.denoise > 0:
-        final = _seams_said(draft, request, second, facts, final)
+    final = second_pass_over(draft, request, first, facts, index, latent=sampled)
     saved(draft, final, "txt2img", infotext(request, facts, index), request)
     return draft.graph()
+
+
+def second_pass_over(
+    draft: Draft,
+    request: Txt2Img,
+    first: Pass,
+    facts: Facts,
+    index: int,
+    *,
+    latent: Link | None = None,
+    image: Link | None = None,
+) -> Link:
+    """The picture that hires fix makes of the first pass' latent, or of a picture of its size."""
+    hires = request.hires
+    assert hires is not None
+    second = _second_pass(request, hires, first)
+    enlarged = _enlarge(draft, request, hires, latent, image, first, second)
+    if hires.denoise > 0:
+        enlarged = sampled_pass(draft, request, second, facts, enlarged, index, denoise=hires.denoise)
+    final = decoded(draft, enlarged, vae_of(draft, request, second.checkpoint), request)
+    return _seams_said(draft, request, second, facts, final) if hires.denoise > 0 else final
 
 
 def guided_pass(request: Txt2Img) -> Pass:
@@ -143,6 +160,8 @@ def guided(draft: Draft, request: Txt2Img, part: Pass, checkpoint: str, facts: F
     positive, negative = encode("", False), encode("", True)
     if part.tiled is not None:
         positive, negative = add_regions(draft, positive, negative, part.tiled, encode)
+    second = part.calls_before > 0
+    positive, negative = steered(draft, request, positive, negative, delivered_size(request), second=second)
     return {"model": _patched(draft, model, part), "positive": positive, "negative": negative}
 
 
@@ -161,23 +180,46 @@ def _seams_said(draft: Draft, request: Txt2Img, part: Pass, facts: Facts, image:
     return draft.add("HiresSeamIndex", image=image, model=model).out()
 
 
+@dataclass(frozen=True)
+class OverPicture:
+    """What a pass over a picture adds: inputs of its sampling nodes, what the inputs model, positive and negative go
+    through, and, without `fixed_steps`, that only the denoised share of the steps is run."""
+
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    shown: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    fixed_steps: bool = True
+    title: str | None = None
+
+    def span(self, steps: int, denoise: float) -> tuple[int, int]:
+        """(length of the schedule, its first step that is run)."""
+        if denoise >= 1.0:
+            return steps, 0
+        length, reached = img2img_steps(steps, denoise, self.fixed_steps)
+        return length, length - reached - 1
+
+
 def sampled_pass(
-    draft: Draft, request: Txt2Img, part: Pass, facts: Facts, latent: Link, index: int, denoise: float
+    draft: Draft,
+    request: Txt2Img,
+    part: Pass,
+    facts: Facts,
+    latent: Link,
+    index: int,
+    denoise: float,
+    over: OverPicture | None = None,
 ) -> Link:
     """One pass: a KSampler, or two KSamplerAdvanced where a refiner takes over."""
-    shared = {"cfg": part.cfg, **sampler_inputs(request, part.sampler, part.schedule, index)}
-    steps, start = part.steps, 0
-    if denoise < 1.0:
-        steps = int(part.steps / min(denoise, 0.999))
-        start = steps - part.steps
+    over = over or OverPicture()
+    shared = {"cfg": part.cfg, **sampler_inputs(request, part.sampler, part.schedule, index), **over.inputs}
+    steps, start = over.span(part.steps, denoise)
     switch = steps
     if part.refiner is not None:
         switch = switch_step(request, part.sampler, part.schedule, steps, start, part.refiner)
     if switch >= steps:
-        return _ksampler(draft, request, part, facts, shared, latent, denoise)
-    base = _stage(draft, request, part, facts, part.checkpoint, shared, steps)
+        return _ksampler(draft, request, part, facts, shared, latent, denoise, over)
+    base = over.shown(_stage(draft, request, part, facts, part.checkpoint, shared, steps))
     assert part.refiner is not None
-    refiner = _stage(draft, request, part, facts, part.refiner.checkpoint, shared, steps)
+    refiner = over.shown(_stage(draft, request, part, facts, part.refiner.checkpoint, shared, steps))
     if switch <= start:
         return draft.add(
             "KSamplerAdvanced", title="Refiner", latent_image=latent, **_window(start, None, True), **refiner
@@ -198,12 +240,15 @@ def _ksampler(
     shared: dict[str, Any],
     latent: Link,
     denoise: float,
+    over: OverPicture,
 ) -> Link:
-    title = "First pass" if denoise == 1.0 else "Hires pass"
+    title = over.title or ("First pass" if denoise == 1.0 else "Hires pass")
+    if not over.fixed_steps and denoise < 1.0 and request.dialect == "webui":
+        shared = {**shared, "fixed_steps": False}
     return draft.add(
         "KSampler",
         title=title,
-        **guided(draft, request, part, part.checkpoint, facts),
+        **over.shown(guided(draft, request, part, part.checkpoint, facts)),
         latent_image=latent,
         steps=part.steps,
         denoise=denoise,
@@ -227,18 +272,26 @@ def _window(start: int, end: int | None, add_noise: bool) -> dict[str, Any]:
     }
 
 
-def _enlarge(draft: Draft, request: Txt2Img, hires: HiresFix, latent: Link, vae: Link, second: Pass) -> Link:
-    """From the first pass to the latent that the second starts from: resized, then cropped in latent cells."""
+def _enlarge(
+    draft: Draft, request: Txt2Img, hires: HiresFix, latent: Link | None, image: Link | None, first: Pass, second: Pass
+) -> Link:
+    """From the first pass, or a picture, to the latent that the second starts from: resized, then cropped in latent
+    cells."""
+    vae = vae_of(draft, request, first.checkpoint)
     size = hires_size(request.width, request.height, hires.scale, hires.width, hires.height)
     width, height = floor_to_latent(size.width), floor_to_latent(size.height)
     latent_names = [name for name in LATENT_UPSCALERS if same_name(name, hires.upscaler)]
     if latent_names:
         method = LATENT_UPSCALERS[latent_names[0]]
+        latent = latent if image is None else encoded(draft, image, vae, request)
         enlarged = draft.add(
             "LatentUpscale", samples=latent, upscale_method=method, width=width, height=height, crop="disabled"
         ).out()
     else:
-        image = enlarged_image(draft, hires.upscaler, decoded(draft, latent, vae, request), width, height)
+        if image is None:
+            assert latent is not None
+            image = decoded(draft, latent, vae, request)
+        image = enlarged_image(draft, hires.upscaler, image, width, height)
         enlarged = encoded(draft, image, vae_of(draft, request, second.checkpoint), request)
     if size.crop_x_latent or size.crop_y_latent:
         crop_width, crop_height = size.delivered
@@ -290,7 +343,7 @@ def _vae_mode(request: Txt2Img) -> dict[str, Any]:
     return {"mode": request.vae_mode, "tile_size": request.vae_tile}
 
 
-def saved(draft: Draft, images: Link, prefix: str, text: str, request: Txt2Img | None = None) -> None:
+def saved(draft: Draft, images: Link, prefix: str, text: str | Link, request: Txt2Img | None = None) -> None:
     """Pictures written with their infotext, in the request's format."""
     how: dict[str, Any] = {}
     if request is not None and request.format != Txt2Img.format:

@@ -97,7 +97,7 @@ class UltimateUpscale(Redrawing):
             names = ("seams", "seam_denoise", "seam_width", "seam_blur", "seam_padding")
             given |= {name: getattr(self, name) for name in names}
         made = drawing.draft.add("HiresUltimateUpscale", title="Ultimate SD upscale", **drawing.inputs, **given).out()
-        return finish(drawing, made, "ultimate", redraw_infotext(self, large, self._told(), facts, batch))
+        return finish(drawing, made, "ultimate", redraw_infotext(self, large, self._told(), facts, batch), self.base)
 
     def _told(self) -> dict[str, str]:
         names = ("tile_width", "tile_height", "mask_blur", "padding")

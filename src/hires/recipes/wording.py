@@ -26,7 +26,7 @@ def worded(request: Txt2Img, book: Phrasebook) -> Txt2Img:
     Where a prompt has choices, the request keeps it as `templates`, which the other pictures are worded by.
     SettingError for a style that is not there, PromptError for a wildcard that leads out of its folder.
     """
-    request = _without_comments(_styled(request, book.styles))
+    request = _without_comments(styled(request, book.styles))
     if request.templates is not None or not request.wildcards or request.seed < 0:
         return request
     written = _written(request)
@@ -55,7 +55,8 @@ def with_prompts_of(request: Txt2Img, number: int, book: Phrasebook) -> Txt2Img:
     return _resolved(request, request.seed + number, book)
 
 
-def _styled(request: Txt2Img, styles: Mapping[str, Style]) -> Txt2Img:
+def styled(request: Txt2Img, styles: Mapping[str, Style]) -> Txt2Img:
+    """The request with the styles that it names laid over its prompts. SettingError for one that is not there."""
     if not request.styles:
         return request
     chosen = chosen_styles(request.styles, styles)

@@ -15,6 +15,7 @@ from hires.errors import SettingError
 from hires.sampling import schedules
 from hires.sampling.levels import TRAINING_STEPS, NoiseLevels
 from hires.sampling.schedules import closest_choice, drop_penultimate, interpolate_logarithm, with_zero
+from hires.sampling.webui_names import SCHEDULE_NAMES, ScheduleName
 
 
 @dataclass(frozen=True)
@@ -42,16 +43,11 @@ class ScheduleOptions:
 Make = Callable[[int, NoiseLevels, ScheduleOptions], Tensor]
 
 
-@dataclass(frozen=True)
-class WebuiSchedule:
-    """label as shown and written to infotext; comfyui is the scheduler of the same idea there, if there is one."""
+@dataclass(frozen=True, kw_only=True)
+class WebuiSchedule(ScheduleName):
+    """A schedule and how its levels are made."""
 
-    label: str
-    name: str
     make: Make
-    aliases: tuple[str, ...] = ()
-    comfyui: str | None = None
-    default_rho: float | None = None
 
 
 def uniform(n: int, levels: NoiseLevels, options: ScheduleOptions) -> Tensor:
@@ -137,22 +133,26 @@ ALIGN_YOUR_STEPS_32 = table(
      0.13959192, 0.10587381, 0.05519369, 0.02877334, 0.015),
 )  # fmt: skip
 
-SCHEDULES: tuple[WebuiSchedule, ...] = (
-    WebuiSchedule("Uniform", "uniform", uniform, comfyui="normal"),
-    WebuiSchedule("Karras", "karras", karras, comfyui="karras", default_rho=7.0),
-    WebuiSchedule("Exponential", "exponential", exponential, comfyui="exponential"),
-    WebuiSchedule("Polyexponential", "polyexponential", polyexponential, comfyui="exponential", default_rho=1.0),
-    WebuiSchedule("SGM Uniform", "sgm_uniform", sgm_uniform, ("SGMUniform",), "sgm_uniform"),
-    WebuiSchedule("KL Optimal", "kl_optimal", kl_optimal, comfyui="kl_optimal"),
-    WebuiSchedule("Align Your Steps", "align_your_steps", ALIGN_YOUR_STEPS),
-    WebuiSchedule("Simple", "simple", simple, comfyui="simple"),
-    WebuiSchedule("Normal", "normal", normal, comfyui="normal"),
-    WebuiSchedule("DDIM", "ddim", ddim, comfyui="ddim_uniform"),
-    WebuiSchedule("Beta", "beta", beta),
-    WebuiSchedule("Turbo", "turbo", turbo),
-    WebuiSchedule("Align Your Steps GITS", "align_your_steps_GITS", ALIGN_YOUR_STEPS_GITS),
-    WebuiSchedule("Align Your Steps 11", "align_your_steps_11", ALIGN_YOUR_STEPS),
-    WebuiSchedule("Align Your Steps 32", "align_your_steps_32", ALIGN_YOUR_STEPS_32),
+MAKES: Mapping[str, Make] = {
+    "uniform": uniform,
+    "karras": karras,
+    "exponential": exponential,
+    "polyexponential": polyexponential,
+    "sgm_uniform": sgm_uniform,
+    "kl_optimal": kl_optimal,
+    "align_your_steps": ALIGN_YOUR_STEPS,
+    "simple": simple,
+    "normal": normal,
+    "ddim": ddim,
+    "beta": beta,
+    "turbo": turbo,
+    "align_your_steps_GITS": ALIGN_YOUR_STEPS_GITS,
+    "align_your_steps_11": ALIGN_YOUR_STEPS,
+    "align_your_steps_32": ALIGN_YOUR_STEPS_32,
+}
+
+SCHEDULES: tuple[WebuiSchedule, ...] = tuple(
+    WebuiSchedule(**vars(entry), make=MAKES[entry.name]) for entry in SCHEDULE_NAMES
 )
 """In the order of the web UI's list; the last four are Forge's."""
 

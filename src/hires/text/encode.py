@@ -192,13 +192,35 @@ def count_tokens(
 ) -> tuple[int, int]:
     """(count, limit) as the web UI's counter shows it: comments and tags left out, the longest of all variants that
     AND and schedules make. With a `stack`, its embeddings count by their vectors."""
+    _, count = _longest_variant(text, stack, steps, negative, emphasis, comma_backtrack)
+    return count, -(-max(count, 1) // ROOM) * ROOM
+
+
+def count_chunks(
+    text: str,
+    stack: TextStack | None = None,
+    *,
+    steps: int = 20,
+    negative: bool = False,
+    emphasis: Emphasis = "Original",
+    comma_backtrack: int = 20,
+) -> list[int]:
+    """The tokens in each chunk of the variant that `count_tokens` counts; one that BREAK or a comma closed early has
+    fewer than 75."""
+    chunks, _ = _longest_variant(text, stack, steps, negative, emphasis, comma_backtrack)
+    return [sum(number > 0 for number in chunk.segments) for chunk in chunks]
+
+
+def _longest_variant(
+    text: str, stack: TextStack | None, steps: int, negative: bool, emphasis: str, comma_backtrack: int
+) -> tuple[list[Chunk], int]:
     text = split_networks(strip_comments(text))[0]
     parts = [text] if negative else [part for part, _ in split_and(text)]
-    variants = {variant for part in parts for _, variant in schedule(part, steps)}
+    variants = sorted({variant for part in parts for _, variant in schedule(part, steps)})
     table = triggers(stack.embedding_dirs) if stack and stack.embedding_dirs else {}
     clip = stack.clips[0] if stack else None
-    count = max(_webui_chunks(each, stack, clip, table, emphasis, comma_backtrack)[1] for each in variants)
-    return count, -(-max(count, 1) // ROOM) * ROOM
+    found = [_webui_chunks(each, stack, clip, table, emphasis, comma_backtrack) for each in variants]
+    return max(found, key=lambda made: made[1])
 
 
 def embeddings_in(stack: TextStack, text: str, emphasis: Emphasis = "Original") -> list[Embedding]:

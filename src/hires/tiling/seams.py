@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -39,6 +40,16 @@ class SeamReport:
         if self.reference_index is not None and self.reference_drift is not None:
             index, drift = f"{index} (reference {self.reference_index:.3f})", f"{drift} ({self.reference_drift:.4f})"
         return f"seam index {index}, colour drift {drift} over {self.lines} joins"
+
+
+TOLD = re.compile(r"seam index (\d+\.\d+|inf)")
+
+
+def index_told(note: str) -> float | None:
+    """The index in a line of `SeamReport.describe`, to the three decimals that it says; None for any other line, and
+    for one piece."""
+    found = TOLD.match(note)
+    return float(found[1]) if found else None
 
 
 Picture = Tensor | NDArray[Any]

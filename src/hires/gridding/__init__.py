@@ -1,0 +1,1 @@
+"""Grids drawn by an engine: planned, drawn cell by cell, continued."""

@@ -1,0 +1,307 @@
+"""The axes that there are: the web UI's, in its order, since its interface counts them; ours behind them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from hires.errors import SettingError
+from hires.imaging.upscalers import LATENT_UPSCALERS
+from hires.models.names import close_names
+from hires.recipes.grids.axes import (
+    IMG2IMG,
+    TXT2IMG,
+    Axis,
+    Known,
+    Request,
+    Stage,
+    base_name,
+    base_of,
+    closest,
+    decimal,
+    each,
+    field,
+    hires_field,
+    needs_hires,
+    one_of,
+    texts,
+    whole,
+    with_base,
+)
+from hires.recipes.grids.prompt_axes import (
+    add_styles,
+    needs_lora,
+    orders,
+    reorder,
+    search_and_replace,
+    shown_styles,
+    style_lists,
+    weigh_loras,
+)
+from hires.recipes.img2img_request import Img2Img
+from hires.recipes.request import Refiner
+from hires.recipes.samplers import chosen, sampler_rows, schedule_rows
+from hires.recipes.tiled import DeepShrink, TiledDiffusion
+from hires.tiling.joint import METHODS
+
+NOTHING = "Nothing"
+SEEDS = ("Seed", "Var. seed")
+REFINER = "Refiner checkpoint"
+LARGEST_SIDE = 100_000
+
+
+# --- values ----------------------------------------------------------------------------------------------------
+
+
+def _sampler(item: str, known: Known) -> str:
+    """The list's spelling, unless the old name holds a schedule too."""
+    entry, _ = chosen(item, "Automatic")
+    label = entry if isinstance(entry, str) else entry.label
+    return label if label.lower() == item.lower() else item
+
+
+def _schedule(item: str, known: Known) -> str:
+    chosen("Euler", item)
+    labels = ["Automatic", *(label for label, _ in schedule_rows())]
+    return next((label for label in labels if label.lower() == item.lower()), item)
+
+
+def _checkpoint(item: str, known: Known) -> str:
+    return closest("checkpoints", item, known)
+
+
+def _checkpoint_or_none(item: str, known: Known) -> str | None:
+    return None if item.lower() == "none" else _checkpoint(item, known)
+
+
+def _vae(item: str, known: Known) -> str | None:
+    return None if item.lower() in ("none", "auto", "automatic") else closest("vae", item, known)
+
+
+def _upscaler(item: str, known: Known) -> str:
+    return known.upscaler(item)
+
+
+def _size(item: str, known: Known) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,6})\s*[xX×]\s*(\d{1,6})", item)
+    if match is None or not 0 < int(match[1]) <= LARGEST_SIDE or not 0 < int(match[2]) <= LARGEST_SIDE:
+        raise SettingError(f"{item!r} is no size", "Write it as 768x512.")
+    return int(match[1]), int(match[2])
+
+
+def _random_source(item: str, known: Known) -> str:
+    sources = {"GPU": "NV", "NV": "NV", "CPU": "CPU"}
+    if item.upper() not in sources:
+        raise SettingError(f"there is no random source {item!r}", "Use GPU (its numbers, on any machine), NV or CPU.")
+    return sources[item.upper()]
+
+
+def only(*neutral: str, why: str) -> Callable[[str, Known], Sequence[str]]:
+    """Values of something that hires does not do: none but those that leave it undone."""
+
+    def read(item: str, known: Known) -> str:
+        if item.lower() in neutral:
+            return item
+        raise SettingError(f"{why}; the value {item!r} cannot be drawn")
+
+    return each(read)
+
+
+# --- changes ---------------------------------------------------------------------------------------------------
+
+
+def _leave(request: Request, value: Any, values: Sequence[Any]) -> Request:
+    return request
+
+
+def _denoise(request: Request, value: Any, values: Sequence[Any]) -> Request:
+    if isinstance(request, Img2Img):
+        return replace(request, denoise=value)
+    return hires_field("denoise")(request, value, values)
+
+
+def _needs_second_pass(request: Request) -> str:
+    return "" if isinstance(request, Img2Img) else needs_hires(request)
+
+
+def _own(name: str) -> Callable[[Request, Any, Sequence[Any]], Request]:
+    """A field of img2img."""
+    return lambda request, value, values: replace(request, **{name: value})
+
+
+def _needs_picture(request: Request) -> str:
+    return "" if isinstance(request, Img2Img) else "it belongs to img2img"
+
+
+def _mask_weight(request: Request, value: Any, values: Sequence[Any]) -> Request:
+    assert isinstance(request, Img2Img) and request.inpaint is not None
+    return replace(request, inpaint=replace(request.inpaint, mask_weight=value))
+
+
+def _needs_mask(request: Request) -> str:
+    return "" if isinstance(request, Img2Img) and request.inpaint is not None else "there is no mask"
+
+
+def _refiner(request: Request, value: Any, values: Sequence[Any]) -> Request:
+    own = base_of(request).refiner
+    if value is None:
+        return with_base(request, refiner=None)
+    return with_base(request, refiner=Refiner(value) if own is None else replace(own, checkpoint=value))
+
+
+def _switch(name: str) -> Callable[[Request, Any, Sequence[Any]], Request]:
+    """A field of the refiner; a cell whose refiner is None has none to change."""
+
+    def apply(request: Request, value: Any, values: Sequence[Any]) -> Request:
+        own = base_of(request).refiner
+        changes = {name: value} | ({"switch_step": None} if name == "switch_at" else {})
+        return request if own is None else with_base(request, refiner=replace(own, **changes))
+
+    return apply
+
+
+def _needs_refiner(request: Request) -> str:
+    return "" if base_of(request).refiner is not None else "there is no refiner; name one"
+
+
+def _tiles(*names: str) -> Callable[[Request, Any, Sequence[Any]], Request]:
+    def apply(request: Request, value: Any, values: Sequence[Any]) -> Request:
+        own = base_of(request).tiled or TiledDiffusion()
+        return with_base(request, tiled=replace(own, **dict.fromkeys(names, value)))
+
+    return apply
+
+
+def _shrink(request: Request, value: Any, values: Sequence[Any]) -> Request:
+    own = base_of(request).deep_shrink or DeepShrink()
+    return with_base(request, deep_shrink=None if value == 1 else replace(own, factor=value))
+
+
+def _sized(request: Request, value: Any, values: Sequence[Any]) -> Request:
+    return with_base(request, width=value[0], height=value[1])
+
+
+# --- what can be chosen ----------------------------------------------------------------------------------------
+
+
+def _samplers(known: Known) -> list[str]:
+    return [row[0] for row in sampler_rows()]
+
+
+def _schedules(known: Known) -> list[str]:
+    return ["Automatic", *(label for label, _ in schedule_rows())]
+
+
+def _checkpoints(known: Known) -> list[str]:
+    return list(known.names("checkpoints"))
+
+
+def _listed(*choices: str) -> Callable[[Known], Sequence[str]]:
+    return lambda known: choices
+
+
+# --- the table -------------------------------------------------------------------------------------------------
+
+second = partial(Axis, stage=Stage.SECOND_PASS, needs=needs_hires)
+model = partial(Axis, read=each(_checkpoint), stage=Stage.LOADED, cost=1.0, choices=_checkpoints, shown=base_name)
+unmade = partial(Axis, apply=_leave)
+on_txt2img, on_img2img = (TXT2IMG,), (IMG2IMG,)
+
+AXES: tuple[Axis, ...] = (
+    Axis(NOTHING, lambda text, known: [""], _leave, bare=True),
+    Axis("Seed", whole, field("seed")),
+    Axis("Var. seed", whole, field("variation_seed")),
+    Axis("Var. strength", decimal, field("variation_strength")),
+    Axis("Steps", whole, field("steps")),
+    second("Hires steps", whole, hires_field("steps"), tabs=on_txt2img),
+    Axis("CFG Scale", decimal, field("cfg")),
+    unmade("Image CFG Scale", only(why="hires has no InstructPix2Pix guidance"), tabs=on_img2img),
+    Axis("Prompt S/R", texts, search_and_replace, bare=True),
+    Axis("Prompt order", orders, reorder, bare=True, shown=", ".join),
+    Axis("Sampler", each(_sampler), field("sampler"), bare=True, choices=_samplers),
+    second("Hires sampler", each(_sampler), hires_field("sampler"), tabs=on_txt2img, bare=True, choices=_samplers),
+    model("Checkpoint name", apply=field("checkpoint"), bare=True),
+    unmade("Negative Guidance minimum sigma", only("0", "0.0", why="hires always uses the negative prompt")),
+    Axis("Sigma Churn", decimal, field("s_churn")),
+    Axis("Sigma min", decimal, field("s_tmin")),
+    Axis("Sigma max", decimal, field("s_tmax")),
+    Axis("Sigma noise", decimal, field("s_noise")),
+    Axis("Schedule type", each(_schedule), field("schedule"), choices=_schedules),
+    unmade("Schedule min sigma", only("0", "0.0", why="hires takes a schedule's bounds from the model")),
+    unmade("Schedule max sigma", only("0", "0.0", why="hires takes a schedule's bounds from the model")),
+    unmade("Schedule rho", only("0", "0.0", why="hires takes a schedule's own rho")),
+    unmade("Beta schedule alpha", only("0.6", why="hires' Beta schedule has alpha 0.6")),
+    unmade("Beta schedule beta", only("0.6", why="hires' Beta schedule has beta 0.6")),
+    Axis("Eta", decimal, field("eta")),
+    Axis("Clip skip", whole, field("clip_skip")),
+    Axis("Denoising", decimal, _denoise, stage=Stage.SECOND_PASS, needs=_needs_second_pass),
+    Axis("Initial noise multiplier", decimal, _own("noise_multiplier"), needs=_needs_picture),
+    Axis("Extra noise", decimal, _own("extra_noise"), needs=_needs_picture),
+    Axis("Hires upscaler", each(_upscaler), hires_field("upscaler"), stage=Stage.ENLARGED, tabs=on_txt2img,
+         needs=needs_hires, choices=lambda known: [*LATENT_UPSCALERS, *known.upscalers]),
+    Axis("Cond. Image Mask Weight", decimal, _mask_weight, tabs=on_img2img, needs=_needs_mask),
+    Axis("VAE", each(_vae), field("vae"), stage=Stage.DECODED, cost=0.7, shown=base_name,
+         choices=lambda known: ["Automatic", "None", *known.names("vae")]),
+    Axis("Styles", style_lists, add_styles, shown=shown_styles, early=True,
+         choices=lambda known: list(known.styles or ())),
+    unmade("UniPC Order", only("3", why="hires' UniPC has order 3"), cost=0.5),
+    unmade("Face restore", only("none", "false", "no", "n", "0", "off", why="faces are restored by hires upscale"),
+           bare=True),
+    unmade("Token merging ratio", only("0", "0.0", why="hires does not merge tokens")),
+    unmade("Token merging ratio high-res", only("0", "0.0", why="hires does not merge tokens")),
+    unmade("Always discard next-to-last sigma", only("false", why="samplers that need it discard it by themselves"),
+           choices=_listed("False")),
+    unmade("SGM noise multiplier", only("false", why="hires begins from the schedule's own noise"),
+           choices=_listed("False")),
+    Axis(REFINER, each(_checkpoint_or_none), _refiner, stage=Stage.SWITCHED, cost=1.0, shown=base_name, early=True,
+         choices=lambda known: ["None", *known.names("checkpoints")]),
+    Axis("Refiner switch at", decimal, _switch("switch_at"), stage=Stage.SWITCHED, needs=_needs_refiner),
+    Axis("RNG source", each(_random_source), field("rng"), choices=_listed("GPU", "CPU", "NV")),
+    unmade("FP8 mode", only("disable", why="hires holds no weights in 8 bits (--weights float16 halves them)"),
+           cost=0.9, choices=_listed("Disable")),
+    Axis("Size", each(_size), _sized, shown=lambda size: f"{size[0]}x{size[1]}"),
+    # ours
+    Axis("LoRA weight", decimal, weigh_loras, needs=needs_lora),
+    Axis("Prompt", texts, field("prompt"), bare=True, early=True),
+    second("Hires denoise", decimal, hires_field("denoise")),
+    second("Hires CFG", decimal, hires_field("cfg")),
+    second("Hires schedule", each(_schedule), hires_field("schedule"), choices=_schedules),
+    model("Hires checkpoint", apply=hires_field("checkpoint"), needs=needs_hires),
+    Axis("Hires scale", decimal, hires_field("scale"), stage=Stage.ENLARGED, needs=needs_hires),
+    Axis("Refiner switch step", whole, _switch("switch_step"), stage=Stage.SWITCHED, needs=_needs_refiner),
+    Axis("Tile size", whole, _tiles("tile_width", "tile_height")),
+    Axis("Tile overlap", whole, _tiles("overlap")),
+    Axis("Tile method", one_of(tuple(METHODS)), _tiles("method"), choices=_listed(*METHODS)),
+    Axis("Deep Shrink", decimal, _shrink),
+    Axis("VAE mode", texts, field("vae_mode"), stage=Stage.DECODED),
+    Axis("Emphasis", texts, field("emphasis")),
+)  # fmt: skip
+
+
+def axes_of(tab: str) -> list[Axis]:
+    """The axes of a tab (txt2img, img2img), in the order that the web UI's interface counts them."""
+    return [axis for axis in AXES if tab in axis.tabs]
+
+
+def find_axis(name: str | int, tab: str) -> Axis:
+    """The axis of a label, in any letter case, or of a number of the web UI's list. SettingError names those near."""
+    listed = axes_of(tab)
+    if isinstance(name, int):
+        if not 0 <= name < len(listed):
+            raise SettingError(f"there is no axis {name}", f"They are numbered 0 to {len(listed) - 1}.")
+        return listed[name]
+    wanted = _plain(name)
+    for axis in listed:
+        if _plain(axis.label) == wanted:
+            return axis
+    if any(_plain(axis.label) == wanted for axis in AXES):
+        raise SettingError(f"the axis {name!r} is not for {tab}")
+    near = close_names(name, [axis.label for axis in listed]) or [axis.label for axis in listed]
+    raise SettingError(f"there is no axis {name!r}", f"There are: {', '.join(near)}.")
+
+
+def _plain(label: str) -> str:
+    return "".join(character for character in label.lower() if character.isalnum() or character == "/")

@@ -1,0 +1,158 @@
+"""The jobs of the drawing routes, done in the thread that works."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hires.api import Engine
+from hires.errors import SettingError
+from hires.recipes.controlnets import ControlNetUnit
+from hires.recipes.img2img_request import Img2Img
+from hires.server import planning
+from hires.server.always import tiled_img2img, with_always_on
+from hires.server.answers import answer
+from hires.server.asking import txt2img_request
+from hires.server.asking_over import img2img_request, loopback, outpainting, redrawing
+from hires.server.bodies import Drawn, ImageToImage, TextToImage
+from hires.server.controlnet import units_of
+from hires.server.pictures import stored
+from hires.server.planning import GRIDS, Over
+from hires.server.prompt_lines import jobs_of_lines
+from hires.server.running import Made, Step, draw, places
+from hires.server.scripts import Script
+from hires.server.sheets import with_sheet
+from hires.server.state import Server
+from hires.server.work import Job
+
+LINES = "prompts from file or textbox"
+UPSCALING = ("sd upscale", "ultimate sd upscale")
+OUTPAINTING = {"outpainting mk2": True, "poor man's outpainting": False}
+"""By whether they begin from noise."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request whose names were checked at the door, and what draws it; `folder` holds its pictures while it runs."""
+
+    server: Server
+    options: Mapping[str, Any]
+    script: Script | None
+    always_on: Mapping[str, Sequence[Any]]
+    engine: Engine
+    job: Job
+    folder: Path
+
+    @property
+    def title(self) -> str:
+        """Of the script, "" for none."""
+        return "" if self.script is None else self.script.title
+
+    def values(self, body: Drawn) -> dict[str, Any]:
+        """The script's arguments by label."""
+        return {} if self.script is None else self.script.values(body.script_args)
+
+    def units(self, behind: Path | None = None) -> tuple[ControlNetUnit, ...]:
+        """The ControlNets of the request."""
+        return units_of(self.always_on.get("controlnet", ()), self.folder, self.server.most_pixels, behind)
+
+    def options_of(self, body: Drawn) -> Mapping[str, Any]:
+        """The options of one of several jobs of a request."""
+        return {**self.options, **(body.override_settings or {})}
+
+
+def is_saved(body: Drawn) -> bool:
+    """Whether what is drawn stays in the output folder."""
+    return body.save_images and not body.do_not_save_samples
+
+
+def txt2img(
+    server: Server,
+    body: TextToImage,
+    script: Script | None,
+    always_on: Mapping[str, Sequence[Any]],
+    options: Mapping[str, Any],
+    engine: Engine,
+    job: Job,
+) -> dict[str, Any]:
+    """POST /sdapi/v1/txt2img, in the working thread."""
+    with places(engine, is_saved(body)) as folder:
+        asked = Asked(server, options, script, always_on, engine, job, folder)
+        jobs = jobs_of_lines(body, asked.values(body)) if asked.title == LINES else [body]
+        made = _drawn(asked, [step for one in jobs for step in _txt2img_steps(asked, one)], body)
+    return answer(body, made, job.stamp, {})
+
+
+def _txt2img_steps(asked: Asked, body: TextToImage) -> list[Step]:
+    request = with_always_on(txt2img_request(body, asked.options_of(body)), asked.always_on)
+    request = replace(request, controlnets=asked.units())
+    if asked.title in GRIDS:
+        return planning.grid_steps(asked.engine, asked.job, asked.title, body.script_args, request, None)
+    return planning.txt2img_steps(asked.engine, asked.job, request)
+
+
+def img2img(
+    server: Server,
+    body: ImageToImage,
+    script: Script | None,
+    always_on: Mapping[str, Sequence[Any]],
+    options: Mapping[str, Any],
+    engine: Engine,
+    job: Job,
+) -> dict[str, Any]:
+    """POST /sdapi/v1/img2img, in the working thread."""
+    with places(engine, is_saved(body)) as folder:
+        asked = Asked(server, options, script, always_on, engine, job, folder)
+        pictures = tuple(stored(text, folder, server.most_pixels) for text in body.init_images or ())
+        over = Over(pictures, stored(body.mask, folder, server.most_pixels) if body.mask else None)
+        jobs = jobs_of_lines(body, asked.values(body)) if asked.title == LINES else [body]
+        made = _drawn(asked, [step for one in jobs for step in _img2img_steps(asked, one, over)], body)
+    hidden = {} if body.include_init_images else {"init_images": None, "mask": None}
+    return answer(body, made, job.stamp, hidden)
+
+
+def _img2img_steps(asked: Asked, body: ImageToImage, over: Over) -> list[Step]:
+    engine, job, title = asked.engine, asked.job, asked.title
+    request = img2img_request(body, asked.options_of(body), asked.always_on)
+    tiled = tiled_img2img(request.base, request.denoise, asked.always_on)
+    plain = {key: args for key, args in asked.always_on.items() if key != "tiled diffusion"}
+    units = asked.units(over.pictures[0])
+    _check_units(units, request, title, tiled is not None)
+    request = replace(request, base=replace(with_always_on(request.base, plain), controlnets=units))
+    if title in UPSCALING:
+        return planning.redraw_steps(engine, job, redrawing(title, request, body.script_args, engine.store), over)
+    if tiled is not None and title in ("", LINES) and over.mask is None and request.base.batch_size == 1:
+        base = replace(request.base, tiled=tiled.base.tiled)
+        return planning.tiled_steps(engine, job, replace(tiled, base=base), over)
+    if tiled is not None:
+        request = request.of(tiled=tiled.base.tiled)
+    if title in GRIDS:
+        return planning.grid_steps(engine, job, title, body.script_args, request, over)
+    if title == "loopback":
+        return planning.loopback_steps(engine, job, request, over, loopback(asked.values(body)))
+    if title in OUTPAINTING:
+        if over.mask is not None:
+            raise SettingError("outpainting makes its own mask", "Leave out the mask.")
+        request = outpainting(request, asked.values(body), noise=OUTPAINTING[title])
+    return planning.img2img_steps(engine, job, request, over)
+
+
+def _check_units(units: Sequence[ControlNetUnit], request: Img2Img, title: str, tiled: bool) -> None:
+    """ControlNets steer a whole picture that is drawn at once."""
+    if not units:
+        return
+    if title in (*UPSCALING, *OUTPAINTING) or tiled:
+        raise SettingError(f"ControlNet does not go with {title or 'Tiled Diffusion over a picture'}", "Leave one out.")
+    if request.inpaint is not None and request.inpaint.area != "whole picture":
+        raise SettingError("ControlNet does not go with inpainting only masked", "Send inpaint_full_res false.")
+
+
+def _drawn(asked: Asked, steps: Sequence[Step], body: Drawn) -> Made:
+    """What the steps gave, with a sheet of all pictures where one is saved."""
+    keep = is_saved(body) and bool(asked.options["save_incomplete_images"])
+    made = draw(asked.engine, asked.server.work, asked.job, steps, keep_partial=keep)
+    if is_saved(body) and not body.do_not_save_grid and asked.options["return_grid"] and not made.grids:
+        with_sheet(made, asked.engine.settings.output_dir, asked.options["n_rows"])
+    return made

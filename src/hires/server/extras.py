@@ -1,0 +1,113 @@
+"""The routes of finished pictures: Extras, PNG info, interrogate."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Depends
+
+from hires.server.bodies import ExtraBatch, ExtrasFields, ExtraSingle, Interrogation, PictureBody
+from hires.server.faults import Refused
+from hires.server.state import Server, server_of
+
+if TYPE_CHECKING:
+    from hires.api import Engine
+    from hires.server.work import Job
+
+router = APIRouter(prefix="/sdapi/v1", tags=["pictures"])
+ServerHere = Annotated[Server, Depends(server_of)]
+INTERROGATORS = ("clip", "deepdanbooru")
+
+
+@router.post("/extra-single-image")
+async def extra_single(body: ExtraSingle, server: ServerHere) -> dict[str, Any]:
+    """Enlarge one picture."""
+    made = await server.done("extras", lambda engine, job: enlarged(server, body, [body.image], engine, job))
+    (texts, images) = made
+    return {"html_info": texts[0], "image": images[0]}
+
+
+@router.post("/extra-batch-images")
+async def extra_batch(body: ExtraBatch, server: ServerHere) -> dict[str, Any]:
+    """Enlarge pictures one after the other."""
+    if not body.imageList:
+        raise Refused(404, "Image not found")
+    data = [one.data for one in body.imageList]
+    texts, images = await server.done("extras", lambda engine, job: enlarged(server, body, data, engine, job))
+    return {"html_info": "".join(dict.fromkeys(texts)), "images": images}
+
+
+def enlarged(
+    server: Server, body: ExtrasFields, pictures: list[str], engine: Engine, job: Job
+) -> tuple[list[str], list[str]]:
+    """What was done, and the pictures, in base64; in the working thread."""
+    from hires.recipes.extras import Extras
+    from hires.recipes.extras import fields as told_fields
+    from hires.server.encoding import encoded
+    from hires.server.pictures import stored
+    from hires.server.running import places
+
+    request = Extras(
+        upscaler=body.upscaler_1,
+        scale=body.upscaling_resize,
+        width=body.upscaling_resize_w if body.resize_mode == 1 else 0,
+        height=body.upscaling_resize_h if body.resize_mode == 1 else 0,
+        crop=body.upscaling_crop,
+        upscaler_2=body.upscaler_2,
+        visibility=body.extras_upscaler_2_visibility,
+        gfpgan_visibility=body.gfpgan_visibility,
+        codeformer_visibility=body.codeformer_visibility,
+        codeformer_weight=body.codeformer_weight,
+    )
+    request = engine.prepare_extras(request)
+    job.parts = len(pictures)
+    texts, images = [], []
+    with places(engine, save=False) as folder:
+        sources = [stored(text, folder, server.most_pixels) for text in pictures]
+        for number, source in enumerate(sources):
+            done = engine.upscale(source, request, on_event=job)
+            job.done, job.step = number + 1, 0
+            texts.append(_said(told_fields(done.request)))
+            images.append(encoded(done.path.read_bytes()))
+    return texts, images
+
+
+def _said(fields: dict[str, Any]) -> str:
+    line = ", ".join(f"{key}: {value}" for key, value in fields.items())
+    return f"<p>{html.escape(line)}</p>"
+
+
+@router.post("/png-info")
+async def png_info(body: PictureBody, server: ServerHere) -> dict[str, Any]:
+    """What a picture carries: its infotext, its other texts, and the infotext's fields."""
+    return await asyncio.to_thread(_png_info, body.image, server.most_pixels)
+
+
+def _png_info(text: str, most_pixels: int) -> dict[str, Any]:
+    from hires.metadata.files import picture_texts
+    from hires.server.parsed import parsed
+    from hires.server.pictures import opened
+
+    _, picture = opened(text, most_pixels)
+    texts = picture_texts(picture)
+    found = texts.pop("parameters", "")
+    return {"info": found, "items": texts, "parameters": parsed(found)}
+
+
+@router.post("/interrogate")
+async def interrogate(body: Interrogation, server: ServerHere) -> dict[str, Any]:
+    """Words for a picture, where a captioning model is there."""
+    if not body.image:
+        raise Refused(404, "Image not found")
+    if body.model not in INTERROGATORS:
+        raise Refused(404, "Model not found", hint=f"There are: {', '.join(INTERROGATORS)}.")
+    picture, model = body.image, body.model
+
+    def run(engine: Engine, job: Job) -> str:
+        from hires.server.captions import caption
+
+        return caption(engine, picture, model, server.most_pixels)
+
+    return {"caption": await server.done("interrogate", run)}

@@ -1,0 +1,43 @@
+"""What a picture in the making looks like: three colours as weighted sums of a latent's channels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from hires.pocket import BUILT_IN_NAME
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Weights = Sequence[Sequence[float]]
+POCKET: Weights = ((0.226, 0.008, -0.144), (-0.09, -0.313, -0.24), (0.278, 0.116, 0.108), (-0.018, 0.027, -0.221))
+COLOURS: Mapping[str, Weights] = {
+    "sd1": ((0.298, 0.207, 0.208), (0.187, 0.286, 0.173), (-0.158, 0.189, 0.264), (-0.184, -0.271, -0.473)),
+    "sdxl": (
+        (0.3448, 0.4168, 0.4395),
+        (-0.1953, -0.0290, 0.0250),
+        (0.1074, 0.0886, -0.0163),
+        (-0.3730, -0.2499, -0.2088),
+    ),
+    BUILT_IN_NAME: POCKET,
+}
+"""A row a channel of the latent: red, green, blue about -1..1. The web UI's for both families; the built-in model's
+own, fitted to its decoder."""
+
+
+def preview_png(latent: Tensor, model: str, family: str) -> bytes:
+    """The first picture of a latent (batch, 4, height/8, width/8) at the model's scale, as a PNG of twice the
+    latent's size."""
+    weights = COLOURS.get(model) or COLOURS["sdxl" if family.startswith("sdxl") else "sd1"]
+    channels = latent[0].detach().float().cpu().numpy()
+    colours = np.tensordot(channels, np.asarray(weights, dtype=np.float32), axes=(0, 0))
+    pixels = np.clip((colours + 1.0) * 127.5, 0, 255).astype(np.uint8)
+    picture = Image.fromarray(pixels).resize((pixels.shape[1] * 2, pixels.shape[0] * 2), Image.Resampling.BILINEAR)
+    out = BytesIO()
+    picture.save(out, format="PNG")
+    return out.getvalue()

@@ -1,0 +1,71 @@
+"""What the routes of one server share."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from fastapi import Request
+
+from hires.errors import HiresError
+from hires.models.files import ModelFiles
+from hires.pocket import BUILT_IN_FOLDER
+from hires.server.faults import OurFault
+from hires.server.options import Options
+from hires.server.work import Job, Work
+from hires.settings import Settings
+
+if TYPE_CHECKING:
+    from hires.api import Engine
+
+
+def make_engine(settings: Settings, stop: threading.Event) -> Engine:
+    """An engine; torch is loaded here, when the first job needs it."""
+    from hires.api import Engine
+
+    return Engine(settings, stop=stop)
+
+
+@dataclass
+class Server:
+    """Settings, options, files and the queue. flags are what the command was started with."""
+
+    settings: Settings
+    options: Options
+    flags: Mapping[str, Any] = field(default_factory=dict)
+    may_stop: bool = False
+    end: Callable[[], None] | None = None
+    """Ends the program; None where it runs inside another."""
+
+    def __post_init__(self) -> None:
+        self.work = Work(lambda stop: make_engine(self.settings, stop))
+        self._files = ModelFiles([self.settings.models_dir, BUILT_IN_FOLDER], self.settings.cache_dir)
+
+    @property
+    def files(self) -> ModelFiles:
+        """The models folders; the engine's own, once there is one."""
+        return self._files if self.work.engine is None else self.work.engine.store
+
+    @property
+    def most_pixels(self) -> int:
+        """What one picture of a request may have."""
+        return int(self.settings.max_megapixels * 1e6)
+
+    async def done(self, title: str, run: Callable[[Engine, Job], Any], id: str | None = None) -> Any:
+        """What a job gave, once the queue has come to it. OurFault for what is not the client's mistake."""
+        job = self.work.submit(title, run, id)
+        try:
+            return await asyncio.shield(asyncio.wrap_future(job.future))
+        except HiresError:
+            raise
+        except Exception as error:
+            raise OurFault(type(error).__name__) from error
+
+
+def server_of(request: Request) -> Server:
+    """The server that a request came to."""
+    server: Server = request.app.state.server
+    return server
