@@ -16,6 +16,7 @@ RANKS = [
     ("nodes",),
     ("recipes", "pocket"),
     ("drawn", "jobs", "merging", "preparing"),
+    ("runner",),
     ("gridding",),
     ("from_pictures",),
     ("api",),

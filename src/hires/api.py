@@ -7,64 +7,37 @@ engine.txt2img(prompt="1girl, smile, beach", scale=2).pictures[0].show()
 
 from __future__ import annotations
 
-import platform
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 
-from hires import __version__
 from hires.drawn import Drawn, Redrawn, TokenCount, Upscaled, raise_failure
-from hires.errors import Interrupted, SettingError, WorkflowError
+from hires.errors import WorkflowError
 from hires.from_pictures import Pictures, draw_over, hires_over, prepare_over
-from hires.graph.cache import ResultCache
-from hires.graph.custom import CustomNodes, load_custom_nodes
-from hires.graph.declare import Registry
-from hires.graph.execute import execute
-from hires.graph.kept import KeptWork
-from hires.graph.report import Event, NodeProgress, RunReport, Said
-from hires.graph.tree import tree_lines
-from hires.graph.ui_write import editor_file
-from hires.graph.validate import ValidatedWorkflow, validate
-from hires.graph.workflow import Workflow
+from hires.graph.report import NodeProgress
 from hires.gridding.drawing import Gridded, OnCell, continue_grid, draw_grid
 from hires.imaging.pictures import open_picture
 from hires.imaging.sizes import check_size
 from hires.imaging.upscalers import PLAIN, find_name
 from hires.merging import Merge, Merged, merge
 from hires.metadata.carrying import format_of
-from hires.metadata.origin import KEY as ORIGIN
-from hires.metadata.origin import Origin
-from hires.models.budget import free_bytes, stated_budget
 from hires.models.captioners.finding import captioner_for
 from hires.models.captioners.tagger import Tagger
 from hires.models.captioners.tags import TagRules
 from hires.models.faces.restorer import find_face_restorer
-from hires.models.inspection import ModelInfo
-from hires.models.precision import WeightsPolicy
-from hires.models.store import ModelStore
 from hires.models.upscale_names import find_upscaler
-from hires.nodes.context import Counts, RunContext, TempFolder
-from hires.nodes.forecast import Forecast, forecast
+from hires.nodes.context import Counts
 from hires.nodes.redraw_run import planned_calls
-from hires.nodes.registry import node_registry
-from hires.nodes.texts import EncodedTexts
 from hires.nodes.tile_words import LOOKS
 from hires.nodes.upscaling import plan_of
-from hires.pocket import BUILT_IN_FOLDER
-from hires.preparing import Preparation
 from hires.recipes.controlnets import control_pictures
 from hires.recipes.extras import Extras, check_extras, extras, restorers, target_of
 from hires.recipes.facts import ModelFacts
 from hires.recipes.grids.request import AxisValues, GridRequest
 from hires.recipes.img2img_request import Img2Img
-from hires.recipes.infotext import infotext
-from hires.recipes.read_file import read_file, read_texts, request_in
-from hires.recipes.read_workflow import request_of_workflow
 from hires.recipes.redraw import Redrawing, sampler_of
 from hires.recipes.request import HiresFix, Txt2Img
 from hires.recipes.sd_upscale import SDUpscale, check_sd_upscale
@@ -72,146 +45,12 @@ from hires.recipes.tiled_img2img import TiledImg2Img, check_tiled_img2img, tiled
 from hires.recipes.txt2img import txt2img
 from hires.recipes.ultimate import UltimateUpscale, check_ultimate
 from hires.recipes.wording import per_picture, with_prompts_of
-from hires.sampling.trajectories import TrajectoryCache
-from hires.settings import Settings, load_settings
+from hires.runner import OnEvent, Runner
 from hires.text.encode import count_chunks, count_tokens
 
-MEGABYTE = 1_000_000
-CACHED_SHARE = 10
-"""Of a stated budget, one part in so many may be taken by kept results."""
-OnEvent = Callable[[Event], None]
 
-
-class Engine:
-    """One place where models, results and sampler states are kept, for any number of runs.
-
-    `stop` may be set from another thread (or a signal handler): the run ends before the next denoiser call.
-    """
-
-    def __init__(self, settings: Settings | None = None, *, stop: threading.Event | None = None) -> None:
-        self.settings = settings or load_settings()
-        self.stop = stop or threading.Event()
-        self.registry: Registry = node_registry()
-        self.custom = CustomNodes(Registry())
-        if self.settings.custom_nodes_dir is not None:
-            self.custom = load_custom_nodes(self.settings.custom_nodes_dir, self.registry)
-            self.registry |= self.custom.registry
-        device, compute_dtype = place(self.settings)
-        self.store = ModelStore(
-            [self.settings.models_dir, BUILT_IN_FOLDER],
-            device=device,
-            weights=cast(WeightsPolicy, self.settings.weights),
-            compute_dtype=compute_dtype,
-            cache_dir=self.settings.cache_dir,
-            loaded_bytes=self.settings.loaded_models_megabytes * MEGABYTE,
-        )
-        self.budget = stated_budget(self.settings.memory, device)
-        limit = self.settings.cache_megabytes * MEGABYTE
-        if self.budget.stated:
-            limit = min(limit, self.budget.limit // CACHED_SHARE)
-        self.results = ResultCache(limit)
-        self.kept = kept_work(self.settings, device)
-        self.trajectories = TrajectoryCache(limit // 4, self.kept)
-        self.texts = EncodedTexts()
-        self.temp = TempFolder()
-        self.preparation = Preparation(self.store, self.settings)
-        self.origin = Origin(
-            version=__version__,
-            torch=torch.__version__,
-            device=device.type,
-            device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
-            weights=self.settings.weights,
-            precision=str(compute_dtype).removeprefix("torch."),
-        )
-
-    def run(
-        self,
-        workflow: Path | str | bytes | Mapping[str, Any] | Workflow,
-        *,
-        targets: Iterable[str] | None = None,
-        on_event: OnEvent | None = None,
-        force_outputs: bool = False,
-        counts: Counts | None = None,
-        extra_pnginfo: Mapping[str, Any] | None = None,
-        given: Mapping[str, Path] | None = None,
-        output_dir: Path | None = None,
-    ) -> RunReport:
-        """Run a workflow: a file (JSON, or a picture that carries one), JSON text, a mapping, or a `Workflow`.
-
-        With `targets`, only these nodes and what they need. `given` are pictures by name that stand for the input
-        folder. A picture that carries infotext alone is drawn again.
-        What is saved carries the workflow in both formats. Raises WorkflowError when nothing of it can be run, and
-        Interrupted when it was stopped; a node that failed, and what could not be run, is told in the report, beside
-        what the others gave.
-        """
-        context = self._context(counts or Counts(), given, output_dir)
-        parsed = self._parse(workflow, context)
-        targets = None if targets is None else tuple(targets)
-        validated = validate(parsed, self.registry, context, targets)
-        if validated.faults and not validated.outputs:
-            validate(parsed, self.registry, context, targets, everything=True).raise_for_faults()
-        extra = {ORIGIN: self.origin.stored(), **(extra_pnginfo or {})}
-        with torch.inference_mode():
-            needs = forecast(validated, context)
-        if needs is not None and needs.budget.stated:
-            extra["memory"] = needs.stored()
-        if needs is not None and on_event is not None and (needs.budget.stated or needs.cuts):
-            on_event(Said(needs.describe()))
-        if "workflow" not in extra:
-            extra["workflow"] = editor_file(parsed, self.registry, context)
-        context.extra_pnginfo = extra
-        with torch.inference_mode():
-            report = execute(
-                validated, self.registry, context, self.results, targets, force_outputs=force_outputs, on_event=on_event
-            )
-        if self.kept is not None:
-            self.kept.leave() if report.interrupted or report.failures else self.kept.finish()
-        if report.interrupted:
-            raise Interrupted
-        return report
-
-    def validate(self, workflow: Path | str | bytes | Mapping[str, Any] | Workflow) -> ValidatedWorkflow:
-        """Check a workflow without running it."""
-        context = self._context(Counts())
-        return validate(self._parse(workflow, context), self.registry, context)
-
-    def forecast(
-        self,
-        workflow: Path | str | bytes | Mapping[str, Any] | Workflow | Txt2Img,
-        given: Mapping[str, Path] | None = None,
-    ) -> Forecast:
-        """What a workflow or request will need of memory and how its stages are made to fit.
-
-        Models are loaded for it. MemoryLimitError, with the smallest budget that would do, if they cannot be made to.
-        """
-        if isinstance(workflow, Txt2Img):
-            workflow = txt2img(*self.prepare(workflow))
-        context = self._context(Counts(), given)
-        with torch.inference_mode():
-            needs = forecast(validate(self._parse(workflow, context), self.registry, context), context)
-        assert needs is not None
-        return needs
-
-    def read(self, file: Path) -> Workflow:
-        """The workflow of a file of any kind, without checking it; models that an infotext names may be missing."""
-        return self._parse(file, self._context(Counts()), lenient=True)
-
-    def read_texts(self, texts: Mapping[str, str], name: str) -> Workflow | Txt2Img:
-        """What the texts of a file of that name ask for: its workflow, else the request of its infotext."""
-        return read_texts(texts, name, self.registry, self._context(Counts()))
-
-    def editor_file(self, workflow: Workflow) -> dict[str, Any]:
-        """A workflow as the node editor saves it."""
-        return editor_file(workflow, self.registry, self._context(Counts()))
-
-    def tree(self, workflow: Workflow) -> list[str]:
-        """A workflow as lines to read."""
-        return tree_lines(workflow, self.registry)
-
-    def infotext_of(self, workflow: Workflow) -> str:
-        """The infotext of a workflow that draws as txt2img does. SettingError says what does not fit."""
-        request, facts = self.prepare(request_of_workflow(workflow, self.registry), lenient=True)
-        return infotext(request, facts)
+class Engine(Runner):
+    """What one asks of hires: drawing, enlarging, redrawing, grids, and what else there is to do with models."""
 
     def txt2img(
         self,
@@ -429,25 +268,6 @@ class Engine:
         needs = self.forecast(request.workflow(source.name, size, facts, 0), {source.name: source.absolute()})
         return f"{plan.describe(calls * base.batch_count + looks)}\n{needs.describe()}"
 
-    def request_of(self, picture: Path) -> Txt2Img:
-        """The request that a file's infotext describes, or its workflow where it has that alone."""
-        return request_in(picture, self.registry, self._context(Counts()))
-
-    def prepare(self, request: Txt2Img, lenient: bool = False) -> tuple[Txt2Img, dict[str, ModelFacts]]:
-        """The request with names found, size and seeds filled in and everything checked; and its models' facts.
-
-        With `lenient`, models that are not there keep the name and hash that the request states.
-        """
-        return self.preparation.prepared(request, lenient)
-
-    def default_checkpoint(self) -> str:
-        """The first checkpoint in the user's folders; the built-in model when there is none."""
-        return self.preparation.default_checkpoint()
-
-    def models(self) -> list[ModelInfo]:
-        """Every model file in the folders, the built-in one included."""
-        return self.store.models()
-
     def count_tokens(
         self, prompt: str, *, negative: bool = False, steps: int = 20, checkpoint: str = "", **rules: Any
     ) -> TokenCount:
@@ -471,81 +291,6 @@ class Engine:
         """Merge checkpoints to a new file (see `hires.merging`)."""
         told = None if on_event is None else lambda done, total: on_event(NodeProgress("merge", done, total))
         return merge(self.store, request, out, stop=self.stop, on_progress=told)
-
-    def saved(self, report: RunReport, output_dir: Path | None = None) -> list[Path]:
-        """The pictures and latents that a run wrote, in the order they were written."""
-        entries = [entry for ui in report.ui.values() for key in ("images", "latents") for entry in ui.get(key, [])]
-        written = [entry for entry in entries if entry["type"] == "output"]
-        folder = output_dir or self.settings.output_dir
-        return [folder / entry["subfolder"] / entry["filename"] for entry in written]
-
-    @contextmanager
-    def writing_to(self, folder: Path) -> Iterator[None]:
-        """Within the block, results are written to another folder."""
-        own = self.settings
-        self.settings = replace(own, output_dir=folder)
-        try:
-            yield
-        finally:
-            self.settings = own
-
-    def _context(
-        self, counts: Counts, given: Mapping[str, Path] | None = None, output_dir: Path | None = None
-    ) -> RunContext:
-        if not self.budget.stated:  # other programs come and go
-            self.budget = replace(self.budget, limit=free_bytes(self.budget.device))
-        context = RunContext(
-            store=self.store,
-            input_dir=self.settings.input_dir,
-            output_dir=output_dir or self.settings.output_dir,
-            given=given or {},
-            trajectories=self.trajectories,
-            max_megapixels=self.settings.max_megapixels,
-            counts=counts,
-            temp=self.temp,
-            budget=self.budget,
-            kept=self.kept,
-            texts=self.texts,
-        )
-        context.stop = self.stop
-        return context
-
-    def _parse(
-        self,
-        workflow: Path | str | bytes | Mapping[str, Any] | Workflow,
-        context: RunContext,
-        lenient: bool = False,
-    ) -> Workflow:
-        if isinstance(workflow, Workflow):
-            return workflow
-        if not isinstance(workflow, Path):
-            return Workflow.parse(workflow, registry=self.registry, context=context)
-        found = read_file(workflow, self.registry, context)
-        if isinstance(found, Workflow):
-            return found
-        request, facts = self.prepare(found, lenient)
-        return Workflow.parse(txt2img(request, facts), source=workflow.name)
-
-
-def place(settings: Settings) -> tuple[torch.device, torch.dtype]:
-    """The device that the settings name and the precision to compute in there: half on a GPU, single on a CPU."""
-    name = settings.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise SettingError(f"device {name!r} is not there: {error}", "Use auto, cpu, cuda or mps.") from error
-    return device, torch.float32 if device.type == "cpu" else torch.float16
-
-
-def kept_work(settings: Settings, device: torch.device) -> KeptWork | None:
-    """The folder of unfinished work; one for each version and device, whose numbers differ in the last places."""
-    if not settings.keep_megabytes:
-        return None
-    numbers = f"{__version__}-{torch.__version__}-{device.type}".replace("+", "-")
-    return KeptWork(settings.cache_dir / "work" / numbers, settings.keep_megabytes * MEGABYTE)
 
 
 __all__ = ["Drawn", "Engine", "Extras", "HiresFix", "Txt2Img", "Upscaled", "WorkflowError", "raise_failure"]

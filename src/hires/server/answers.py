@@ -65,7 +65,7 @@ def info(body: Drawn, made: Made, stamp: str) -> dict[str, Any]:
         "all_negative_prompts": [one.negative for one in told],
         "seed": _whole(fields.get("Seed"), base.seed),
         "all_seeds": [_whole(one.fields.get("Seed"), base.seed) for one in told],
-        "subseed": base.variation_seed,
+        "subseed": _whole(fields.get("Variation seed"), base.variation_seed),
         "all_subseeds": [
             _whole(one.fields.get("Variation seed"), base.variation_seed + index) for index, one in enumerate(told)
         ],
