@@ -19,6 +19,7 @@ RANKS = [
     ("runner",),
     ("gridding",),
     ("from_pictures",),
+    ("over_plans",),
     ("api",),
     ("converting", "demo", "evaluating", "loopback", "options", "progress", "told", "verifying"),
     ("server",),

@@ -33,6 +33,7 @@ from hires.nodes.context import Counts
 from hires.nodes.redraw_run import planned_calls
 from hires.nodes.tile_words import LOOKS
 from hires.nodes.upscaling import plan_of
+from hires.over_plans import hires_plan, img2img_plan
 from hires.recipes.controlnets import control_pictures
 from hires.recipes.extras import Extras, check_extras, extras, restorers, target_of
 from hires.recipes.facts import ModelFacts
@@ -181,6 +182,18 @@ class Engine(Runner):
         """
         return draw_over(self, picture, (request or Img2Img()).of(**fields), mask, sketch, on_event)
 
+    def img2img_plan(
+        self,
+        picture: Pictures,
+        request: Img2Img | None = None,
+        *,
+        mask: Pictures | None = None,
+        sketch: Path | str | None = None,
+        **fields: Any,
+    ) -> str:
+        """What `img2img` would do, in lines: sizes, steps, denoiser calls, the masked part and its scale, memory."""
+        return img2img_plan(self, picture, (request or Img2Img()).of(**fields), mask, sketch)
+
     def prepare_img2img(self, request: Img2Img, size: tuple[int, int]) -> tuple[Img2Img, dict[str, ModelFacts]]:
         """The request for a picture of `size` (width, height), with names, size and seeds filled in, all checked."""
         return prepare_over(self, request, size)
@@ -190,6 +203,10 @@ class Engine(Runner):
     ) -> Drawn:
         """The second pass of hires fix over a picture file, in the place of what its first pass would draw."""
         return hires_over(self, Path(picture), replace(request or Txt2Img(), **fields), on_event)
+
+    def hires_plan(self, picture: Path | str, request: Txt2Img | None = None, **fields: Any) -> str:
+        """What `hires` would do, in lines as `img2img_plan`."""
+        return hires_plan(self, Path(picture), replace(request or Txt2Img(), **fields))
 
     def grid(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
@@ -18,13 +18,15 @@ from hires.recipes.request import Txt2Img, delivered_size
 
 @dataclass(frozen=True)
 class Drawn:
-    """What a request gave: the files, the pictures in the same order, and what it cost."""
+    """What a request gave: the files, the pictures in the same order, and what it cost. `masks` are the files of masks
+    and masked composites that img2img was asked for, in the order of their pictures."""
 
     request: Txt2Img
     paths: list[Path]
     pictures: list[Image.Image]
     reports: list[RunReport]
     counts: Counts
+    masks: list[Path] = field(default_factory=list)
 
     @property
     def summary(self) -> str:

@@ -24,7 +24,7 @@ from hires.preparing import Preparation
 from hires.recipes.controlnets import control_pictures
 from hires.recipes.facts import ModelFacts
 from hires.recipes.hires_picture import hires_picture
-from hires.recipes.img2img import ALPHA, Source, img2img
+from hires.recipes.img2img import ALPHA, Source, img2img, is_composite, is_mask
 from hires.recipes.img2img_request import Img2Img, Inpaint, check_img2img
 from hires.recipes.request import HiresFix, Txt2Img
 from hires.recipes.wording import per_picture, with_prompts_of
@@ -59,8 +59,8 @@ class Runs(Protocol):
 
 
 @dataclass(frozen=True)
-class _Given:
-    """The pictures of a request, as the workflow names them and where they are."""
+class Given:
+    """The pictures of a request, as the workflow names them and where they are; `empty`: their masks mark nothing."""
 
     sources: tuple[Source, ...]
     files: dict[str, Path]
@@ -77,16 +77,9 @@ def draw_over(
 ) -> Drawn:
     """img2img over one picture file, or over several as the images of one batch; `mask` is one for all or one each,
     ALPHA what is transparent in the pictures. `sketch` is the picture with something painted over it."""
-    given = _given(engine, _paths(pictures), request, mask, sketch)
-    if given.empty and request.inpaint is not None:
-        request = replace(request, inpaint=None)
-        given = replace(given, sources=tuple(replace(source, mask=None, sketch=None) for source in given.sources))
-        if on_event is not None:
-            on_event(Said("the mask is empty, so the whole picture is drawn"))
-    elif request.inpaint is None and (mask is not None or sketch is not None):
-        request = replace(request, inpaint=Inpaint())
-    if len(given.sources) > 1:
-        request = _as_batch(request, len(given.sources))
+    given, request = begin_over(engine, pictures, request, mask, sketch)
+    if given.empty and on_event is not None:
+        on_event(Said("the mask is empty, so the whole picture is drawn"))
     size = given.sources[0].size
     request, facts = first, _ = prepare_over(engine, request, size)
     book = engine.preparation.phrasebook(request.base)
@@ -103,7 +96,28 @@ def draw_over(
             raise_failure(report)
             reports.append(report)
             paths += engine.saved(report)
-    return Drawn(first.base, paths, [open_picture(path) for path in paths], reports, counts)
+    masks, paths = _masks_of(paths), [path for path in paths if not is_mask(path)]
+    return Drawn(first.base, paths, [open_picture(path) for path in paths], reports, counts, masks)
+
+
+def _masks_of(written: list[Path]) -> list[Path]:
+    """The masks and composites among files, picture by picture: of a batch they are written kind by kind."""
+    masks = [path for path in written if is_mask(path)]
+    kinds = [[path for path in masks if is_composite(path) == wanted] for wanted in (False, True)]
+    return [path for own in zip(*filter(None, kinds), strict=True) for path in own]
+
+
+def begin_over(
+    engine: Runs, pictures: Pictures, request: Img2Img, mask: Pictures | None, sketch: Path | str | None
+) -> tuple[Given, Img2Img]:
+    """The files looked at, and the request as they ask for it: with a mask or without, as large a batch as they are."""
+    given = _given(engine, _paths(pictures), request, mask, sketch)
+    if given.empty:
+        request = replace(request, inpaint=None)
+        given = replace(given, sources=tuple(replace(source, mask=None, sketch=None) for source in given.sources))
+    elif request.inpaint is None and (mask is not None or sketch is not None):
+        request = replace(request, inpaint=Inpaint())
+    return given, _as_batch(request, len(given.sources)) if len(given.sources) > 1 else request
 
 
 def prepare_over(engine: Runs, request: Img2Img, size: tuple[int, int]) -> tuple[Img2Img, dict[str, ModelFacts]]:
@@ -120,10 +134,7 @@ def prepare_over(engine: Runs, request: Img2Img, size: tuple[int, int]) -> tuple
 
 def hires_over(engine: Runs, picture: Path, request: Txt2Img, on_event: OnEvent | None = None) -> Drawn:
     """The second pass of hires fix over a picture file; the request's size is the picture's."""
-    found = _opened(engine, picture)
-    request = replace(request, width=floor_to_latent(found.width), height=floor_to_latent(found.height))
-    request = replace(request, hires=request.hires or HiresFix(), batch_size=1)
-    request, _ = engine.prepare(request)
+    request, _ = prepare_hires_over(engine, picture, request)
     counts, reports, paths = Counts(), list[RunReport](), list[Path]()
     for base in per_picture(request, engine.preparation.phrasebook(request)):
         base, facts = engine.prepare(base)
@@ -137,6 +148,13 @@ def hires_over(engine: Runs, picture: Path, request: Txt2Img, on_event: OnEvent 
     return Drawn(request, paths, [open_picture(path) for path in paths], reports, counts)
 
 
+def prepare_hires_over(engine: Runs, picture: Path, request: Txt2Img) -> tuple[Txt2Img, dict[str, ModelFacts]]:
+    """The request of a second pass over a picture file, made ready, with the picture's size as its first pass'."""
+    found = _opened(engine, picture)
+    request = replace(request, width=floor_to_latent(found.width), height=floor_to_latent(found.height))
+    return engine.prepare(replace(request, hires=request.hires or HiresFix(), batch_size=1))
+
+
 def _paths(pictures: Pictures) -> list[Path]:
     return [Path(pictures)] if isinstance(pictures, (str, Path)) else [Path(picture) for picture in pictures]
 
@@ -147,7 +165,7 @@ def _opened(engine: Runs, path: Path) -> Image.Image:
 
 def _given(
     engine: Runs, pictures: list[Path], request: Img2Img, mask: Pictures | None, sketch: Path | str | None
-) -> _Given:
+) -> Given:
     """Every file looked at, and named. Raises HiresError for one that cannot be used."""
     if not pictures:
         raise SettingError("there is no picture to draw over", "Name one.")
@@ -177,7 +195,7 @@ def _given(
         sources.append(source)
         if one is not None and request.inpaint is not None and request.inpaint.area == "only masked":
             empty.append(_is_empty(_opened(engine, path if layer == ALPHA else Path(one)), layer == ALPHA, request))
-    return _Given(tuple(sources), files, bool(empty) and all(empty))
+    return Given(tuple(sources), files, bool(empty) and all(empty))
 
 
 def _masks(mask: Pictures | None, count: int) -> list[Path | str | None]:

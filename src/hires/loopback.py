@@ -27,16 +27,22 @@ CURVES: Mapping[str, Callable[[float], float]] = {
     "Lazy": lambda t: 1 - math.cos(math.pi * t / 2),
 }
 """How far the strength has come at a share t of the loops."""
+INTERROGATION = ("None", "CLIP", "DeepBooru")
+"""Who says, before each loop, what the picture shows that it begins from."""
 MOST = 1000
 
 
 @dataclass(frozen=True)
 class Loopback:
-    """loops 1 or more; final_denoise 0..1 is the last loop's strength; curve is a name of CURVES."""
+    """loops 1 or more; final_denoise 0..1 is the last loop's strength; curve is a name of CURVES.
+
+    append_interrogation, one of INTERROGATION, puts what the picture that a loop begins from shows behind its prompt.
+    """
 
     loops: int = 4
     final_denoise: float = 0.5
     curve: str = "Linear"
+    append_interrogation: str = "None"
 
     def strength(self, first: float, loop: int) -> float:
         """Of loop number `loop` (0-based), where that of the first is `first`."""
@@ -53,6 +59,10 @@ def check_loopback(loopback: Loopback) -> None:
         raise SettingError(f"the final denoising strength must be from 0 to 1, not {loopback.final_denoise}")
     if loopback.curve not in CURVES:
         raise SettingError(f"unknown denoising curve {loopback.curve!r}", f"Use one of {', '.join(CURVES)}.")
+    if loopback.append_interrogation not in INTERROGATION:
+        raise SettingError(
+            f"there is no interrogation {loopback.append_interrogation!r}", f"Use one of {', '.join(INTERROGATION)}."
+        )
 
 
 def loop_back(
@@ -77,6 +87,10 @@ def loop_back(
         kept = _kept_mask(engine, picture, request, mask, sketch, Path(folder))
         for loop in range(loopback.loops):
             own = request.of(denoise=loopback.strength(request.denoise, loop), seed=request.base.seed + loop)
+            if loopback.append_interrogation != "None":
+                shown = sketch if sketch is not None and loop == 0 else picture
+                said = engine.interrogate(shown, loopback.append_interrogation)
+                own = own.of(prompt=", ".join(text for text in (request.base.prompt, said) if text))
             if loop == 0:
                 drawn = engine.img2img(picture, own, mask=mask, sketch=sketch, on_event=on_event)
             else:

@@ -9,7 +9,7 @@ from hires.errors import ModelFileError
 from hires.imaging.upscalers import LATENT_UPSCALERS, PLAIN, find_name
 from hires.models.checkpoint import file_identity
 from hires.models.hashes import safetensors_header
-from hires.models.inspection import inspect
+from hires.models.inspection import inspect, unet_channels
 from hires.models.native import native_size
 from hires.models.store import ModelStore
 from hires.models.upscale_names import file_of_title
@@ -139,7 +139,8 @@ class Preparation:
             if info.problem:
                 raise ModelFileError(info.problem)
             size = native_size(path, info.family)
-            self._known_facts[key] = ModelFacts(listed, self._store.hash(kind, listed), info.family, size)
+            channels = unet_channels(path) if kind == "checkpoints" else ModelFacts.in_channels
+            self._known_facts[key] = ModelFacts(listed, self._store.hash(kind, listed), info.family, size, channels)
         return self._known_facts[key]
 
 

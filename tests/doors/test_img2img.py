@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors.torch import load_file, save_file
+from tests.models.captioner_files import write_tagger
 from typer.testing import CliRunner
 
 from hires.api import Engine
@@ -22,6 +26,7 @@ from hires.metadata.infotext import read_infotext
 from hires.recipes.img2img_infotext import img2img_from
 from hires.recipes.img2img_request import Inpaint, Outpaint, SoftInpainting
 from hires.recipes.request import HiresFix, Refiner
+from hires.settings import Settings
 
 MODEL = ["-m", "thin_sd15", "--steps", "2", "--seed", "3"]
 SIDE = 64
@@ -153,6 +158,28 @@ def test_outside_the_mask_nothing_changes(engine: Engine, tmp_path: Path, sample
     )
 
 
+@pytest.mark.parametrize("soft", [None, SoftInpainting()])
+def test_the_mask_and_the_composite_are_written_beside_each_picture(
+    engine: Engine, tmp_path: Path, soft: SoftInpainting | None
+) -> None:
+    """JPEG holds no transparency, so that composites are PNGs then."""
+    picture, marked = source(tmp_path), mask(tmp_path, (16, 16, 48, 48))
+    inpaint = Inpaint(2, 2, area="only masked", padding=4, soft=soft)
+    how: dict[str, Any] = {"mask": marked, "inpaint": inpaint, "batch_size": 2, "format": "jpg"}
+    done = draw(engine, picture, save_mask=True, save_mask_composite=True, **how)
+    assert len(done.paths) == 2 and not any("mask" in path.name for path in done.paths)
+    assert [path.name.split("_")[0] for path in done.masks] == ["img2img-mask", "img2img-mask-composite"] * 2
+    assert [path.suffix for path in done.masks] == [".jpg", ".png"] * 2
+    composite = Image.open(done.masks[1])
+    assert composite.mode == "RGBA" and composite.size == (SIDE, SIDE)
+    if soft is None:
+        assert np.array_equal(composite.getchannel("A"), blurred(Image.open(marked), 2))
+    laid = Image.alpha_composite(Image.open(picture).convert("RGBA"), composite)
+    same = draw(engine, picture, **{**how, "batch_size": 1, "format": "png"})
+    assert same.masks == [] and np.abs(pixels(laid).astype(int) - pixels(same.pictures[0])).max() <= 1
+    assert draw(engine, picture, save_mask=True).masks == []
+
+
 def test_each_fill_gives_another_picture(engine: Engine, tmp_path: Path) -> None:
     picture, marked = source(tmp_path), mask(tmp_path, (16, 16, 48, 48))
     made = [
@@ -212,6 +239,31 @@ def test_an_inpainting_checkpoint_is_shown_what_is_masked(engine: Engine, tmp_pa
     assert (pixels(shown[1.0].pictures[0]) != pixels(shown[0.2].pictures[0])).any()
     text = picture_texts(shown[0.2].pictures[0])["parameters"]
     assert "Conditional mask weight: 0.2" in text
+
+
+def test_image_cfg_is_of_models_that_are_shown_the_picture(thin_models: Path, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    weights = load_file(thin_models / "checkpoints" / "thin_sd15.safetensors")
+    first = "model.diffusion_model.input_blocks.0.0.weight"
+    more = torch.randn(weights[first].shape, generator=torch.Generator().manual_seed(1)) * 0.2
+    weights[first] = torch.cat([weights[first], more], dim=1)
+    save_file(weights, tmp_path / "checkpoints" / "pix2pix.safetensors")
+    plain = thin_models / "checkpoints" / "thin_sd15.safetensors"
+    (tmp_path / "checkpoints" / "plain.safetensors").write_bytes(plain.read_bytes())
+    places = {f"{name}_dir": tmp_path / name for name in ("input", "output", "cache")}
+    engine, picture = Engine(Settings(models_dir=tmp_path, device="cpu", keep_megabytes=0, **places)), source(tmp_path)
+    made, texts = {}, {}
+    for model, scale in (("pix2pix", 1.0), ("pix2pix", 1.5), ("pix2pix", 3.0), ("plain", 1.5), ("plain", 3.0)):
+        drawn = draw(engine, picture, checkpoint=model, image_cfg_scale=scale).pictures[0]
+        made[model, scale], texts[model, scale] = drawn.tobytes(), picture_texts(drawn)["parameters"]
+    assert len({made["pix2pix", scale] for scale in (1.0, 1.5, 3.0)}) == 3
+    assert made["plain", 1.5] == made["plain", 3.0] and "Image CFG" not in texts["plain", 3.0]
+    assert "CFG scale: 7, Image CFG scale: 3, Seed: 11" in texts["pix2pix", 3.0]
+    assert img2img_from(texts["pix2pix", 3.0]).image_cfg_scale == 3.0
+    other = source(tmp_path, seed=5, name="other.png")
+    again = draw(engine, other, checkpoint="pix2pix", denoise=1.0, image_cfg_scale=3.0)
+    same = draw(engine, picture, checkpoint="pix2pix", denoise=1.0, image_cfg_scale=3.0)
+    assert again.pictures[0].tobytes() != same.pictures[0].tobytes(), "what is shown beside the noise counts"
 
 
 def test_noise_options_change_the_picture(engine: Engine, tmp_path: Path) -> None:
@@ -306,6 +358,9 @@ def test_a_folder_goes_by_its_names_and_replaces_nothing(place: Path) -> None:
     assert code == 0 and "made/b2-1.png" in said
     assert (place / "made" / "b2.png").read_bytes() == first
     assert sorted(path.name for path in (place / "made").iterdir()) == ["b10-1.png", "b10.png", "b2-1.png", "b2.png"]
+    code, said = run(*words[:-8], "--output-dir", "more", "--save-mask", *MODEL)
+    written = sorted(path.name for path in (place / "more").iterdir())
+    assert code == 0 and written == ["b10-mask.png", "b10.png", "b2-mask.png", "b2.png"]
 
 
 def test_a_broken_picture_of_a_folder_is_told_of_and_the_next_is_drawn(place: Path) -> None:
@@ -344,6 +399,76 @@ def test_loopback_draws_over_its_own_result(place: Path) -> None:
     assert strengths == pytest.approx([0.8, 0.8 - 0.6 * np.sin(np.pi / 4), 0.2])
     assert {field["Denoising curve"] for field in fields} == {"Aggressive"}
     assert {field["Final denoising strength"] for field in fields} == {"0.2"}
+
+
+def test_a_plan_says_what_the_run_then_costs(place: Path) -> None:
+    """The box is the mask's 20x20 with 10 of blur's reach and 8 of padding on each side: 56 of 64."""
+    source(place, (96, 96))
+    mask(place, (30, 34, 50, 54), (96, 96))
+    words = ["img2img", "source.png", "a house", "--mask", "mask.png", "--only-masked", "--padding", "8"]
+    words += ["--size", "64", "--denoise", "0.5", "--batch-size", "2", *MODEL, "--steps", "20"]
+    code, said = run(*words, "--plan")
+    assert code == 0, said
+    assert "source.png: 96x96 drawn at 64x64 (just resize), 11 of 20 steps, 22 denoiser calls" in said
+    assert "the mask is 4.3 % of the picture, its box of 56x56 at 12,16 drawn at 1.14 times its size" in said
+    assert "memory: " in said and "Img2img at 64x64" in said and not (place / "outputs").exists()
+    code, said = run(*words)
+    assert code == 0 and "22 denoiser calls" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"fix_steps": True}, "4 of 4 steps, 4 denoiser calls"),
+        ({"denoise": 0.0}, "1 of 4 steps, 1 denoiser calls"),
+        ({"denoise": 0.0, "fix_steps": True}, "0 of 4 steps, 0 denoiser calls"),
+        ({"sampler": "Heun", "denoise": 0.5}, "3 of 4 steps, at most 6 denoiser calls"),
+        ({"sampler": "DDIM", "denoise": 0.5, "batch_count": 2}, "3 of 4 steps, 6 denoiser calls"),
+        ({"dialect": "comfyui", "denoise": 0.5, "batch_size": 2}, "4 of 4 steps, 4 denoiser calls"),
+    ],
+)
+def test_steps_of_a_plan(engine: Engine, tmp_path: Path, options: dict[str, Any], said: str) -> None:
+    told: dict[str, Any] = {"prompt": "a house", "checkpoint": "thin_sd15", "sampler": "Euler", "steps": 4, "seed": 1}
+    picture = source(tmp_path)
+    assert said in engine.img2img_plan(picture, **(told | options))
+    calls = engine.img2img(picture, **(told | options)).counts.denoiser_calls
+    promised = int(said.split(" denoiser")[0].split()[-1])
+    assert promised - 1 <= calls <= promised if "at most" in said else calls == promised
+
+
+def test_the_plan_of_the_second_pass_alone(place: Path, engine: Engine) -> None:
+    picture = source(place)
+    code, said = run(
+        "hires", "source.png", "--scale", "1.5", "--hires-steps", "3", "--denoise", "0.4", *MODEL, "--plan"
+    )
+    assert code == 0 and "source.png: 64x64 enlarged to 96x96 by Latent, 3 of 3 steps, 3 denoiser calls" in said
+    assert "memory: " in said and not (place / "outputs").exists()
+    fields: dict[str, Any] = {"checkpoint": "thin_sd15", "steps": 2, "seed": 3}
+    assert "0 of 2 steps, 0 denoiser calls" in engine.hires_plan(picture, hires=HiresFix(denoise=0.0), **fields)
+
+
+def test_loopback_says_what_it_begins_from(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tagger says the colour of what it is shown; what random weights draw is of another."""
+    Image.new("RGB", (SIDE, SIDE), (255, 0, 0)).save(place / "red.png")
+    words = ["img2img", "red.png", "a house", "--loops", "2", "--append-interrogation", "DeepBooru", *MODEL]
+    code, said = run(*words)
+    assert code == 2 and "there is no model that tells what a picture shows" in said
+    (place / "more").mkdir()
+    for kind in ("checkpoints", "captioners"):
+        (place / "more" / kind).mkdir()
+    model = Path(os.environ["HIRES_MODELS_DIR"]) / "checkpoints" / "thin_sd15.safetensors"
+    (place / "more" / "checkpoints" / model.name).symlink_to(model)
+    write_tagger(place / "more" / "captioners" / "wd")
+    monkeypatch.setenv("HIRES_MODELS_DIR", str(place / "more"))
+    code, said = run(*words)
+    assert code == 0, said
+    first, second = (open_picture(place / "outputs" / f"img2img_0000{loop}_.png") for loop in (1, 2))
+    assert img2img_from(picture_texts(first)["parameters"]).base.prompt == r"a house, red \(colour\)"
+    shown = Engine().interrogate(place / "outputs" / "img2img_00001_.png", "deepbooru")
+    expected = ", ".join(text for text in ("a house", shown) if text)
+    assert img2img_from(picture_texts(second)["parameters"]).base.prompt == expected != r"a house, red \(colour\)"
+    code, said = run("img2img", "red.png", "--loops", "2", "--append-interrogation", "someone", *MODEL)
+    assert code == 2 and "Use one of None, CLIP, DeepBooru" in said
 
 
 @pytest.mark.parametrize(

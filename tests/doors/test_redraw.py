@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -12,9 +13,11 @@ from typer.testing import CliRunner
 from hires.api import Engine
 from hires.cli import app
 from hires.errors import SettingError
+from hires.imaging.inpaint_masks import blurred
 from hires.imaging.pictures import open_picture
 from hires.metadata.files import picture_texts
 from hires.metadata.infotext import read_infotext
+from hires.recipes.img2img_request import Inpaint
 from hires.recipes.sd_upscale import SDUpscale
 from hires.recipes.ultimate import UltimateUpscale
 
@@ -141,3 +144,30 @@ def test_pictures_are_written_in_the_format_asked_for(place: Path, command: str)
     assert path.read_bytes()[8:12] == b"WEBP" and "Seed: 3" in picture_texts(picture)["parameters"]
     code, said = run(command, source, "--format", "gif", *MODEL)
     assert code == 2 and "there is no format 'gif'" in said
+
+
+@pytest.mark.parametrize("sampler", ["Euler", "DDIM"])
+def test_the_webuis_cells_are_inpainted_one_after_the_other(place: Path, sampler: str) -> None:
+    """The script draws each cell by img2img with a mask of it, only what is masked: the same bytes. A rectangle's last
+    line and column belong to it there."""
+    generator = np.random.default_rng(0)
+    rough = Image.fromarray(generator.integers(0, 256, (6, 6, 3), np.uint8))
+    rough.resize((128, 64), Image.Resampling.BICUBIC).save(place / "picture.png")
+    engine, given = Engine(), {"prompt": "a house", "checkpoint": "thin_sd15", "steps": 4, "seed": 11, "denoise": 0.6}
+    tiles = {"tile_width": 64, "tile_height": 64, "padding": 16, "mask_blur": 4}
+    redrawn = engine.ultimate(
+        place / "picture.png", scale=1.0, upscaler="None", preset="a1111", sampler=sampler, **tiles, **given
+    )
+    inpaint, over = Inpaint(4, 4, area="only masked", padding=16), place / "picture.png"
+    kept = np.asarray(Image.open(over))
+    for left in (0, 64):
+        mask = Image.new("L", (128, 64))
+        mask.paste(255, (left, 0, left + 65, 64))
+        mask.save(place / "mask.png")
+        sides = {"width": 128, "height": 128}
+        drawn = engine.img2img(over, mask=place / "mask.png", inpaint=inpaint, sampler=sampler, **sides, **given)
+        outside = np.asarray(blurred(mask, 4)) == 0
+        made = np.asarray(drawn.pictures[0])
+        assert outside.any() and (made[outside] == kept[outside]).all()
+        over, kept = drawn.paths[0], made
+    assert np.array_equal(redrawn.pictures[0], kept)

@@ -20,6 +20,7 @@ from hires.nodes.img2img import (
     hires_grey_mask,
     hires_inpaint_area,
     hires_inpaint_sketch,
+    hires_mask_pictures,
     hires_outpaint,
     hires_paste_back,
     hires_resize_mode,
@@ -110,6 +111,25 @@ def test_only_masked_draws_the_box_and_lays_it_back(context: RunContext) -> None
     left, top, right, bottom = where.box or (0, 0, 0, 0)
     assert (boxed[top:bottom, left:right] == [255, 0, 0]).all()
     assert (boxed[bottom:] == np.asarray(source)[bottom:]).all()
+
+
+@pytest.mark.parametrize("area", ["Whole picture", "Only masked"])
+def test_the_masked_composite_over_the_picture_is_the_result(context: RunContext, area: str) -> None:
+    """Both are of the picture's size, also where a part of it is drawn at another one."""
+    source, drawn = noisy((48, 40)), noisy((64, 64), 1)
+    mask = Image.new("L", source.size)
+    mask.paste(255, (10, 8, 34, 30))
+    _, _, where = hires_inpaint_area(
+        image=to_tensor(source), mask=mask_tensor([mask]), width=64, height=64, area=area, padding=4,
+        blur_x=0.0, blur_y=0.0, own_size=True, context=context,
+    )  # fmt: skip
+    shown, composite = hires_mask_pictures(image=to_tensor(drawn), area=where, context=context)
+    over = to_pictures(composite)[0]
+    assert over.mode == "RGBA" and over.size == source.size
+    assert (pixels(shown) == np.asarray(mask)[..., None]).all() and np.array_equal(over.getchannel("A"), mask)
+    assert (np.asarray(over)[np.asarray(mask) == 0] == 0).all()
+    laid = Image.alpha_composite(source.convert("RGBA"), over).convert("RGB")
+    assert np.array_equal(laid, pixels(hires_paste_back(image=to_tensor(drawn), area=where, context=context)))
 
 
 def test_an_empty_mask_draws_all_of_it_and_says_so(context: RunContext) -> None:

@@ -17,6 +17,7 @@ from hires.sampling.guidance import Answer, Cond, Guidance, Seen, masked
 from hires.sampling.levels import ContinuousLevels, continuous_levels, denoised, standard_levels
 from hires.sampling.rules import (
     DifferentialMask,
+    ImageCfg,
     PerpNeg,
     PerturbedAttention,
     RescaleCfg,
@@ -64,6 +65,26 @@ def answer(cond: Tensor, uncond: Tensor | None, x: Tensor, rule: Any, cfg: float
     guided = cond if uncond is None else uncond + cfg * (cond - uncond)
     result: Tensor = rule(Answer(guidance(cfg=cfg), x, SIGMA, 0, cond, uncond, guided))
     return result
+
+
+@dataclass(frozen=True)
+class Editor(Network):
+    """Answers its text's first number at every cell, and what it is shown beside the noise."""
+
+    def predict(
+        self, x: Tensor, timestep: Tensor, context: Tensor, vector: Tensor | None = None, **named: Any
+    ) -> Tensor:
+        return context[:, :1, :1, None] + x[:, 4:]
+
+
+@given(st.floats(0, 20), st.floats(0, 5))
+def test_image_cfg_weighs_text_and_picture_apart(cfg: float, scale: float) -> None:
+    """u + scale (i - u) + cfg (c - i), where here i - u is the picture and c - i the texts' difference."""
+    picture = noise(4, 1, 4, 8, 8)
+    sides = [text(1.0, concat=picture)], [text(0.25, concat=picture)]
+    edit = Guidance(Editor(), LEVELS, *sides, cfg, rules=(ImageCfg(scale),))
+    made = edit(noise(1, 1, 4, 8, 8), SIGMA, 0).denoised
+    torch.testing.assert_close(made, 0.25 + scale * picture + cfg * 0.75, rtol=1e-4, atol=1e-4)
 
 
 def test_rescale_cfg_without_rescaling_is_plain_guidance() -> None:

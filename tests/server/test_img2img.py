@@ -65,6 +65,13 @@ def test_the_defaults_are_those_of_the_interface() -> None:
     assert (other.resize_mode, other.noise_multiplier) == ("resize and fill", 0.5)
 
 
+def test_image_cfg_is_that_of_the_request_or_none() -> None:
+    told = {"infotext": "a house\nSteps: 5, Sampler: Euler, CFG scale: 7, Image CFG scale: 2.5, Seed: 1, Size: 64x64"}
+    assert [asked(init_images=["x"], **more).image_cfg_scale for more in ({}, {"image_cfg_scale": 1.5}, told)] == [
+        1.0, 1.5, 2.5,
+    ]  # fmt: skip
+
+
 def test_options_of_img2img() -> None:
     overrides = {
         "img2img_color_correction": True,
@@ -80,6 +87,22 @@ def test_options_of_img2img() -> None:
     assert request.color_correction and request.fix_steps and request.extra_noise == 0.1
     assert (request.upscaler, request.background, request.noise_multiplier) == ("Nearest", "#000000", 0.9)
     assert request.inpaint is not None and not request.inpaint.overlay and request.inpaint.mask_weight == 0.5
+
+
+def test_masks_are_answered_with_or_saved_as_asked(client: TestClient, home: Path) -> None:
+    under = {**OVER, "mask": coded(square_mask()), "mask_blur": 0}
+    options = {"return_mask": True, "save_mask_composite": True}
+    before = set((home / "output").glob("*"))
+    answer = client.post(URL, json={**under, "override_settings": options, "save_images": True})
+    info = told(answer)
+    pictures = [decoded(text) for text in answer.json()["images"]][info["index_of_first_image"] :]
+    assert [picture.mode for picture in pictures] == ["RGB", "RGB"]
+    assert np.array_equal(np.asarray(pictures[1])[..., 0], np.asarray(square_mask()))
+    names = {path.name.split("_")[0] for path in set((home / "output").glob("*")) - before}
+    assert {"img2img", "img2img-mask-composite"} <= names and "img2img-mask" not in names
+    unsaved = client.post(URL, json={**under, "override_settings": {"return_mask_composite": True}})
+    assert [decoded(text).mode for text in unsaved.json()["images"]] == ["RGB", "RGBA"]
+    assert len(client.post(URL, json=under).json()["images"]) == 1
 
 
 def test_several_pictures_are_a_batch(client: TestClient) -> None:
@@ -155,7 +178,8 @@ def test_tiled_diffusion_enlarges_the_picture(client: TestClient) -> None:
         ({"init_images": [coded(shades())] * 3, "batch_size": 2}, 400, "batch"),
         ({"script_name": "sd upscale", "mask": coded(square_mask())}, 400, "mask"),
         ({"script_name": "sd upscale", "script_args": ["", 64, 99]}, 400, "upscaler"),
-        ({"script_name": "loopback", "script_args": [4, 0.5, "Linear", "CLIP"]}, 400, "loopback"),
+        ({"script_name": "loopback", "script_args": [4, 0.5, "Linear", "CLIP"]}, 400, "Put a BLIP folder"),
+        ({"script_name": "loopback", "script_args": [4, 0.5, "Linear", "Me"]}, 400, "interrogation"),
         ({"script_name": "loopback", "script_args": [4, 0.5, "Round"]}, 400, "Round"),
         ({"script_name": "outpainting mk2", "script_args": ["", 16, 2, []]}, 400, "direction"),
     ],

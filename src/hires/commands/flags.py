@@ -78,6 +78,9 @@ Seed = Annotated[int | None, typer.Option(help="-1 for a random one.")]
 BatchCount = Annotated[int | None, typer.Option(help="Variants, each with the next seed [1].")]
 ClipSkip = Annotated[int | None, typer.Option(help="1 = last layer of the text encoder.")]
 Dialect = Annotated[str | None, typer.Option(help="Numbers as in the A1111 web UI (webui) or comfyui.")]
+OverPlan = Annotated[
+    bool, typer.Option("--plan", help="Say size, steps, calls, what of the mask is drawn and the memory, and stop.")
+]
 RedrawPlan = Annotated[bool, typer.Option("--plan", help="Say the tiles and denoiser calls, and stop.")]
 Format = Annotated[str | None, typer.Option(help="png, jpg, webp or avif [png].")]
 Quality = Annotated[int | None, typer.Option(help="Of JPEG, WebP and AVIF, 1 to 100 [90].")]

@@ -16,7 +16,7 @@ from hires.errors import HiresError, SettingError
 from hires.imaging.pictures import open_picture
 from hires.metadata.files import write_new
 from hires.options import request_from_options
-from hires.recipes.img2img import ALPHA
+from hires.recipes.img2img import ALPHA, PREFIX
 from hires.recipes.img2img_infotext import img2img_from
 from hires.recipes.img2img_request import FILLS, RESIZE_MODES, Img2Img, Inpaint, Outpaint, SoftInpainting
 from hires.recipes.infotext import request_from
@@ -28,6 +28,7 @@ BATCH_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 """What a folder is searched for, as by the web UI."""
 PLAIN = (
     "denoise", "scale", "upscaler", "noise_multiplier", "extra_noise", "fix_steps", "color_correction", "background",
+    "image_cfg_scale", "save_mask", "save_mask_composite",
 )  # fmt: skip
 INPAINT = {
     "invert_mask": "invert",
@@ -199,6 +200,15 @@ def draw_all(
             yield job.picture, error
 
 
+def plans(engine: Engine, todo: Sequence[Job], request: Img2Img, given: Mapping[str, Any]) -> Iterator[str]:
+    """What drawing over each picture would take; of loopback, what its first loop would."""
+    for job in todo:
+        own = with_info(request, job.picture, given) if given.get("from_info") else request
+        yield engine.img2img_plan(job.picture, own, mask=job.mask, sketch=given.get("inpaint_sketch"))
+    if given.get("loops") is not None:
+        yield f"this is the first of {given['loops']} loops"
+
+
 def _drawn(engine: Engine, job: Job, request: Img2Img, given: Mapping[str, Any], on_event: OnEvent) -> Drawn:
     how: dict[str, Any] = {"mask": job.mask, "sketch": given.get("inpaint_sketch"), "on_event": on_event}
     if not job.named_after:
@@ -208,7 +218,13 @@ def _drawn(engine: Engine, job: Job, request: Img2Img, given: Mapping[str, Any],
     with tempfile.TemporaryDirectory(prefix=".hires-", dir=out) as folder:
         with engine.writing_to(Path(folder)):
             drawn = engine.img2img(job.picture, request, **how)
-        return replace(drawn, paths=[_beside(out, job.picture.stem, path) for path in drawn.paths])
+        masks = [_beside(out, f"{job.picture.stem}{_mask_suffix(path)}", path) for path in drawn.masks]
+        return replace(drawn, paths=[_beside(out, job.picture.stem, path) for path in drawn.paths], masks=masks)
+
+
+def _mask_suffix(path: Path) -> str:
+    """What the web UI puts behind the name of a picture for its mask or its masked composite."""
+    return path.name[len(PREFIX) :].split("_")[0]
 
 
 def _beside(folder: Path, stem: str, made: Path) -> Path:

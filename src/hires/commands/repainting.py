@@ -18,6 +18,7 @@ from hires.commands.flags import (
     ModelsDir,
     Negative,
     OutputDir,
+    OverPlan,
     Sampler,
     Schedule,
     Seed,
@@ -72,6 +73,12 @@ def img2img(
     mask_overlay: Annotated[
         bool | None, typer.Option("--overlay/--no-overlay", help="Keep all that is outside the mask as it is [on].")
     ] = None,
+    save_mask: Annotated[
+        bool | None, typer.Option("--save-mask", help="Write the mask, as the result shows through it.")
+    ] = None,
+    save_mask_composite: Annotated[
+        bool | None, typer.Option("--save-mask-composite", help="Write what was drawn, transparent outside the mask.")
+    ] = None,
     soft_inpainting: Annotated[bool, typer.Option(help="Soft inpainting; goes with a large --mask-blur.")] = False,
     soft_bias: Annotated[float | None, typer.Option(help="Soft inpainting: schedule bias, 0 to 8 [1].")] = None,
     soft_preservation: Annotated[
@@ -107,10 +114,16 @@ def img2img(
     fix_steps: Annotated[
         bool | None, typer.Option("--fix-steps/--no-fix-steps", help="Make all steps, not the denoised share of them.")
     ] = None,
+    image_cfg_scale: Annotated[
+        float | None, typer.Option(help="InstructPix2Pix models: how near to keep to the picture [1.5].")
+    ] = None,
     background: Annotated[str | None, typer.Option(help="Colour under what is transparent [#ffffff].")] = None,
     loops: Annotated[int | None, typer.Option(help="Loopback: draw so often over the result.")] = None,
     final_denoise: Annotated[float | None, typer.Option(help="Loopback: the last loop's strength [0.5].")] = None,
     denoising_curve: Annotated[str | None, typer.Option(help="Loopback: Linear, Aggressive or Lazy [Linear].")] = None,
+    append_interrogation: Annotated[
+        str | None, typer.Option(help="Loopback: say behind the prompt what is there, by CLIP or DeepBooru [None].")
+    ] = None,
     from_: Annotated[Path | None, typer.Option("--from", help="Take all settings from a picture or infotext.")] = None,
     from_info: Annotated[
         bool, typer.Option(help="Take prompts, seed, CFG, sampler, steps and model from each picture's infotext.")
@@ -143,6 +156,7 @@ def img2img(
     ] = None,
     format: Annotated[str | None, typer.Option(help="png, jpg, webp or avif [png].")] = None,
     quality: Annotated[int | None, typer.Option(help="Of JPEG, WebP and AVIF, 1 to 100 [90].")] = None,
+    plan: OverPlan = False,
     models_dir: ModelsDir = None,
     output_dir: OutputDir = None,
     device: Device = None,
@@ -152,16 +166,19 @@ def img2img(
     """Draw over a picture: all of it, or what a mask, a sketch or new room around it says."""
     given = dict(locals())
     with door() as stop:
-        from hires.commands.over_pictures import draw_all, img2img_request, jobs
+        from hires.commands.over_pictures import draw_all, img2img_request, jobs, plans
         from hires.progress import Display
 
         engine, request = engine_of(given, stop), img2img_request(given)
-        if loops is not None:
+        if loops is not None and not plan:
             _loop_back(engine, sketch or picture, request, given)
             return
         todo, left_out = jobs(sketch or picture, mask)
         for line in left_out:
             typer.echo(f"note: {line}", err=True)
+        if plan:
+            typer.echo("\n".join(plans(engine, todo, request, given)))
+            return
         failed = False
         for number, (path, done) in enumerate(draw_all(engine, todo, request, given, Display), start=1):
             count = f"[{number}/{len(todo)}] " if len(todo) > 1 else ""
@@ -169,7 +186,7 @@ def img2img(
                 typer.echo(f"hires: {count}{path}: {done}", err=True)
                 failed = True
                 continue
-            for made in done.paths:
+            for made in (*done.paths, *done.masks):
                 typer.echo(str(made))
             typer.echo(f"{count}{done.summary}", err=True)
         if failed:
@@ -181,11 +198,13 @@ def _loop_back(engine: Engine, picture: Path, request: Img2Img, given: dict[str,
     from hires.progress import Display
 
     names = {"loops": "loops", "final_denoise": "final_denoise", "denoising_curve": "curve"}
+    names["append_interrogation"] = "append_interrogation"
     loopback = Loopback(**{name: given[flag] for flag, name in names.items() if given[flag] is not None})
     mask, sketch = given["mask"], given["inpaint_sketch"]
     with Display() as display:
         for done in loop_back(engine, picture, request, loopback, mask=mask, sketch=sketch, on_event=display):
-            typer.echo(str(done.paths[0]))
+            for path in (*done.paths, *done.masks):
+                typer.echo(str(path))
             typer.echo(done.summary, err=True)
 
 
@@ -223,6 +242,7 @@ def hires(
     dialect: Dialect = None,
     format: Annotated[str | None, typer.Option(help="png, jpg, webp or avif [png].")] = None,
     quality: Annotated[int | None, typer.Option(help="Of JPEG, WebP and AVIF, 1 to 100 [90].")] = None,
+    plan: OverPlan = False,
     models_dir: ModelsDir = None,
     output_dir: OutputDir = None,
     device: Device = None,
@@ -236,6 +256,9 @@ def hires(
         from hires.progress import Display
 
         engine, request = engine_of(given, stop), hires_request(picture, given)
+        if plan:
+            typer.echo(engine.hires_plan(picture, request))
+            return
         with Display() as display:
             drawn = engine.hires(picture, request, on_event=display)
         for path in drawn.paths:

@@ -74,6 +74,13 @@ def text_widths(path: Path) -> set[int]:
     return {network.pieces["embeddings.token_embedding.weight"].shape[-1] for _, network in contents.texts}
 
 
+def unet_channels(path: Path) -> int:
+    """What a model's UNet is shown: 4 channels, 8 (InstructPix2Pix), 9 (inpainting); 4 where it has none."""
+    contents = folder_contents(path) if is_diffusers_folder(path) else weights_contents(open_weights(path))
+    first = None if contents.unet is None else contents.unet.pieces.get("conv_in.weight")
+    return 4 if first is None else int(first.shape[1])
+
+
 def precision(dtype: torch.dtype) -> str:
     """float16, bfloat16 ..."""
     return str(dtype).removeprefix("torch.")

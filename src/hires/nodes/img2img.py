@@ -21,7 +21,7 @@ from hires.imaging.colour_correction import corrected
 from hires.imaging.fills import filled
 from hires.imaging.flatten import WHITE, flattened
 from hires.imaging.inpaint_masks import Box, blurred, grey_mask, only_masked, whole_picture
-from hires.imaging.overlay import paste_back, paste_box
+from hires.imaging.overlay import mask_picture, masked_composite, paste_back, paste_box
 from hires.imaging.pictures import to_pictures, to_tensor
 from hires.imaging.resize_modes import RESIZE_MODES, Enlarge, ResizeMode, resized, resizes_latent
 from hires.imaging.sizes import check_size
@@ -291,3 +291,30 @@ def hires_paste_back(
             picture = paste_box(picture, source, area.box, enlarge=enlarge)
         made.append(to_tensor(picture))
     return torch.cat(made)
+
+
+@node(
+    "HiresMaskPictures",
+    title="Mask and Masked Composite (hires)",
+    category="image/img2img",
+    outputs=("IMAGE", "IMAGE"),
+    output_names=("mask", "composite"),
+)
+def hires_mask_pictures(
+    *, image: Image, area: Area, upscaler: UpscalerTitle = "None", context: RunContext
+) -> tuple[Tensor, Tensor]:
+    """The mask through which what was drawn shows in its picture, and what was drawn, as transparent as the mask says.
+
+    The composite has four channels and the picture's size, to be laid over it by any program.
+    """
+    enlarge, size = enlarge_by(context, upscaler), area.source.size
+    masks, composites = [], []
+    for number, picture in enumerate(to_pictures(image)):
+        if area.box is None and picture.size != size:
+            picture = resized(picture, size, enlarge=enlarge)
+        overlays = area.overlays or (PillowImage.new("L", size, 255),)
+        overlay = overlays[min(number, len(overlays) - 1)]
+        masks.append(to_tensor(mask_picture(overlay)))
+        levels = np.asarray(masked_composite(picture, overlay, area.box, enlarge), dtype=np.float32) / 255
+        composites.append(torch.from_numpy(levels)[None])
+    return torch.cat(masks), torch.cat(composites)

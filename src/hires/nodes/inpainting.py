@@ -114,10 +114,14 @@ def hires_inpaint_conditioning(
     context: RunContext,
 ) -> tuple[ConditioningList, ConditioningList]:
     """What an inpainting network is shown beside the noise: the mask, and the picture with as much of what lies under
-    it turned to grey as `mask_weight` says. Without a mask all is masked. Other networks are shown nothing."""
-    if model is None or model.in_channels != 9:
+    it turned to grey as `mask_weight` says. Without a mask all is masked. An InstructPix2Pix network is shown the
+    picture, other networks nothing."""
+    if model is None or model.in_channels not in (8, 9):
         return positive, negative
     check_vae(vae)
+    if model.in_channels == 8:
+        picture = {"concat_latent_image": encoded(vae, pixels[..., :3], "auto", TILE, context)}
+        return with_options(positive, **picture), with_options(negative, **picture)
     side = pixels.shape[1:3]
     share = torch.ones(1, 1, *side) if mask is None else mask.reshape(-1, 1, *mask.shape[-2:]).float()
     share = interpolate(share, size=side, mode="bilinear") if share.shape[-2:] != side else share

@@ -28,7 +28,7 @@ from hires.nodes.resolve import resolve
 from hires.nodes.types import Conditioning, Model
 from hires.sampling.guidance import NoisePredictor, tensor_key
 from hires.sampling.levels import NoiseLevels
-from hires.sampling.rules import PerpNeg, PerturbedAttention, RescaleCfg, SelfAttentionGuidance
+from hires.sampling.rules import ImageCfg, PerpNeg, PerturbedAttention, RescaleCfg, SelfAttentionGuidance
 
 Factor = Annotated[float, Float(0.0, 10.0, 0.01)]
 Percent = Annotated[float, Float(0.0, 1.0, 0.001)]
@@ -114,6 +114,15 @@ def token_merging(*, model: Model, ratio: Annotated[float, Float(0.0, 1.0, 0.01)
 def rescale_cfg(*, model: Model, multiplier: Annotated[float, Float(0.0, 1.0, 0.01)] = 0.7) -> DiffusionModel:
     """Give guided predictions the spread of unguided ones: less burnt colours at high cfg."""
     return with_option(model, "combine", lambda *_: RescaleCfg(multiplier), "rescale", multiplier)
+
+
+@node("HiresImageCFG", title="Image CFG (hires)", category="advanced/model", outputs=("MODEL",))
+def hires_image_cfg(*, model: Model, image_cfg: Annotated[float, Float(0.0, 30.0, 0.05)] = 1.5) -> DiffusionModel:
+    """How near an InstructPix2Pix network keeps to the picture that it is shown; 1 is plain guidance. Other models are
+    left as they are."""
+    if model.in_channels != 8 or image_cfg == 1.0:
+        return model
+    return with_option(model, "combine", lambda *_: ImageCfg(image_cfg), "image cfg", image_cfg)
 
 
 @node(

@@ -27,6 +27,7 @@ from hires.nodes.samplers import ChosenSampler
 from hires.nodes.tile_words import TilePrompt
 from hires.nodes.types import ConditioningList, LatentDict
 from hires.nodes.vae import vae_decode, vae_decode_tiled, vae_encode
+from hires.sampling.inpainting import Masking
 from hires.sampling.noise import Anchor
 from hires.sampling.run import find_sampler
 from hires.sampling.webui import img2img_steps
@@ -204,6 +205,7 @@ class _Work:
         latent = vae_encode(pixels=sized, vae=brush.vae, context=context)
         if self._plan.keeps_outside:
             latent["noise_mask"] = _latent_mask(job)
+            latent["masking"] = Masking(latent["samples"])
         latent = self._denoised(group, latent, denoise, context)
         if brush.tiled_decode:
             pixels = vae_decode_tiled(samples=latent, vae=brush.vae, tile_size=512, context=context)

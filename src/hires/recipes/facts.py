@@ -9,12 +9,14 @@ from pathlib import PurePath
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """name as the models folder lists it; hash = first 10 hex digits of SHA-256; native_size in pixels a side."""
+    """name as the models folder lists it; hash = first 10 hex digits of SHA-256; native_size in pixels a side;
+    in_channels are those of a checkpoint's UNet."""
 
     name: str
     hash: str
     family: str
     native_size: int
+    in_channels: int = 4
 
     @property
     def stem(self) -> str:
@@ -27,6 +29,8 @@ class ModelFacts:
 
 
 NATIVE_SIZE_UNKNOWN = 512
+PIX2PIX = 8
+"""Channels of an InstructPix2Pix UNet: the noise and the picture that it is to change."""
 
 
 def stated_facts(title: str) -> ModelFacts:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from hires.imaging.resize_modes import RESIZE_MODES as RESIZE_LABELS
 from hires.imaging.upscalers import LATENT_UPSCALERS
 from hires.recipes.draft import Draft, Link
-from hires.recipes.facts import ModelFacts
+from hires.recipes.facts import PIX2PIX, ModelFacts
 from hires.recipes.img2img_infotext import img2img_infotext
 from hires.recipes.img2img_request import DIRECTIONS, RESIZE_MODES, Img2Img, Inpaint
 from hires.recipes.txt2img import OverPicture, decoded, encoded, guided_pass, sampled_pass, saved, vae_of
@@ -17,7 +18,7 @@ from hires.recipes.txt2img import OverPicture, decoded, encoded, guided_pass, sa
 Facts = Mapping[str, ModelFacts]
 ALPHA = "alpha"
 """In the place of a mask file: what is transparent in the picture itself."""
-PREFIX = "img2img"
+PREFIX, MASK_PREFIX, COMPOSITE_PREFIX = "img2img", "img2img-mask", "img2img-mask-composite"
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,21 @@ def img2img(request: Img2Img, sources: Sequence[Source], facts: Facts, batch: in
             latent = draft.add("LatentFromBatch", samples=sampled, batch_index=number, length=1).out()
         if request.color_correction:
             picture = draft.add("HiresColorCorrection", image=picture, like=one.image).out()
-        picture = _pasted_back(draft, request, one, picture, latent, facts)
-        saved(draft, picture, PREFIX, img2img_infotext(request, facts, index + number, source.digest), base)
+        text = img2img_infotext(request, facts, index + number, source.digest)
+        area = _shown_area(draft, request, one, latent)
+        saved(draft, _pasted_back(draft, request, area, picture), PREFIX, text, base)
+        _masks_saved(draft, request, area, picture, text)
     return draft.graph()
+
+
+def is_mask(path: Path) -> bool:
+    """Whether a file that img2img wrote is a mask or a masked composite, and not a picture."""
+    return path.name.startswith(MASK_PREFIX)
+
+
+def is_composite(path: Path) -> bool:
+    """Whether such a file is a masked composite."""
+    return path.name.startswith(COMPOSITE_PREFIX)
 
 
 def _prepared(draft: Draft, request: Img2Img, source: Source) -> _Ready:
@@ -190,6 +203,9 @@ def _sampled(draft: Draft, request: Img2Img, facts: Facts, ready: Sequence[_Read
             mask_weight=inpaint.mask_weight,
             rounding=rounding,
         )
+        if facts[part.checkpoint].in_channels == PIX2PIX:
+            patched = draft.add("HiresImageCFG", model=inputs["model"], image_cfg=request.image_cfg_scale)
+            inputs = inputs | {"model": patched.out()}
         return inputs | {"positive": seen.out(0), "negative": seen.out(1)}
 
     inputs: dict[str, Any] = {}
@@ -227,23 +243,39 @@ def _masked(draft: Draft, request: Img2Img, mask: Link, latent: Link, facts: Fac
     ).out()
 
 
-def _pasted_back(draft: Draft, request: Img2Img, one: _Ready, picture: Link, latent: Link, facts: Facts) -> Link:
+def _shown_area(draft: Draft, request: Img2Img, one: _Ready, latent: Link) -> Link | None:
+    """Where the result goes, and with soft inpainting where it really changed; None without a mask."""
     area, inpaint = one.area, request.inpaint or Inpaint()
+    if area is None or inpaint.soft is None or not inpaint.overlay:
+        return area
+    return draft.add(
+        "HiresSoftOverlay",
+        area=area,
+        samples=latent,
+        model=draft.add("CheckpointLoaderSimple", ckpt_name=request.base.checkpoint).out(0),
+        mask_influence=inpaint.soft.influence,
+        difference_threshold=inpaint.soft.threshold,
+        difference_contrast=inpaint.soft.difference_contrast,
+    ).out()
+
+
+def _pasted_back(draft: Draft, request: Img2Img, area: Link | None, picture: Link) -> Link:
     if area is None:
         return picture
-    if inpaint.soft is not None and inpaint.overlay:
-        area = draft.add(
-            "HiresSoftOverlay",
-            area=area,
-            samples=latent,
-            model=draft.add("CheckpointLoaderSimple", ckpt_name=request.base.checkpoint).out(0),
-            mask_influence=inpaint.soft.influence,
-            difference_threshold=inpaint.soft.threshold,
-            difference_contrast=inpaint.soft.difference_contrast,
-        ).out()
-    return draft.add(
-        "HiresPasteBack", image=picture, area=area, overlay=inpaint.overlay, upscaler=request.upscaler
-    ).out()
+    overlay = (request.inpaint or Inpaint()).overlay
+    return draft.add("HiresPasteBack", image=picture, area=area, overlay=overlay, upscaler=request.upscaler).out()
+
+
+def _masks_saved(draft: Draft, request: Img2Img, area: Link | None, picture: Link, text: str) -> None:
+    """The mask and the masked composite, with the infotext of their picture. JPEG holds no transparency."""
+    if area is None or not (request.save_mask or request.save_mask_composite):
+        return
+    shown = draft.add("HiresMaskPictures", image=picture, area=area, upscaler=request.upscaler)
+    if request.save_mask:
+        saved(draft, shown.out(0), MASK_PREFIX, text, request.base)
+    if request.save_mask_composite:
+        format = "png" if request.base.format == "jpg" else request.base.format
+        saved(draft, shown.out(1), COMPOSITE_PREFIX, text, replace(request.base, format=format))
 
 
 def _joined(draft: Draft, images: Sequence[Link]) -> Link:

@@ -8,7 +8,7 @@ from typing import Any
 
 from hires.errors import SettingError
 from hires.metadata.infotext import Infotext, read_infotext, write_infotext
-from hires.recipes.facts import ModelFacts
+from hires.recipes.facts import PIX2PIX, ModelFacts
 from hires.recipes.img2img_request import AREAS, FILLS, OUTPAINTING, RESIZE_MODES, Img2Img, Inpaint, Outpaint
 from hires.recipes.img2img_request import SoftInpainting as Soft
 from hires.recipes.infotext import infotext_fields, number, request_from, unknown_fields
@@ -54,6 +54,7 @@ PLAIN_FIELDS = (
     "Color correction",
     "Background",
     "Init image hash",
+    "Image CFG scale",
 )
 KNOWN = frozenset((*INPAINT_FIELDS, *OUTPAINT_FIELDS, *PLAIN_FIELDS))
 """The fields that img2img reads and writes beyond those of txt2img."""
@@ -64,6 +65,9 @@ def img2img_infotext(request: Img2Img, facts: Mapping[str, ModelFacts], index: i
     fields = infotext_fields(request.base, facts, index)
     before = {key: fields.pop(key) for key in list(fields) if key in AFTER}
     version, rest = fields.pop("Version", None), _split(fields)
+    if facts[request.base.checkpoint or ""].in_channels == PIX2PIX:
+        told = {"Image CFG scale": number(request.image_cfg_scale)}
+        rest = _with_behind(rest[0], "CFG scale", told), rest[1]
     first = {"Denoising strength": number(request.denoise)}
     if request.inpaint is not None and request.inpaint.mask_weight != 1:
         first["Conditional mask weight"] = number(request.inpaint.mask_weight)
@@ -77,6 +81,14 @@ def img2img_infotext(request: Img2Img, facts: Mapping[str, ModelFacts], index: i
 def _split(fields: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What stands before the strength, and what stands behind the random source."""
     return {key: fields[key] for key in fields if key in HEAD}, {key: fields[key] for key in fields if key not in HEAD}
+
+
+def _with_behind(fields: dict[str, Any], place: str, more: dict[str, Any]) -> dict[str, Any]:
+    """The fields with more of them behind one."""
+    found: dict[str, Any] = {}
+    for key, value in fields.items():
+        found |= {key: value} | (more if key == place else {})
+    return found
 
 
 def _inpaint_fields(inpaint: Inpaint | None) -> dict[str, Any]:
@@ -168,6 +180,7 @@ def img2img_from(text: str) -> Img2Img:
         upscaler=info.fields.get("Img2img upscaler", Img2Img.upscaler),
         noise_multiplier=told.read("Noise multiplier", float, 1.0),
         extra_noise=told.read("Extra noise", float, 0.0),
+        image_cfg_scale=told.read("Image CFG scale", float, Img2Img.image_cfg_scale),
         fix_steps=info.fields.get("Img2img fix steps") == "True",
         color_correction=info.fields.get("Color correction") == "True",
         background=info.fields.get("Background", Img2Img.background),

@@ -85,6 +85,9 @@ class Img2Img:
     scale) instead. denoise 0..1; of `steps` S, int(min(denoise, 0.999) * S) + 1 are run, or all of them with fix_steps.
     upscaler "None" enlarges with Lanczos. noise_multiplier 0..1.5 scales the first noise, extra_noise adds more of it.
     color_correction brings the result's colours back to the picture's. Transparent parts lie on `background`.
+    image_cfg_scale, of InstructPix2Pix models alone, is how near the result keeps to the picture; cfg, to the prompt.
+    save_mask and save_mask_composite write, beside each picture that has a mask, the mask through which the result
+    shows, and what was drawn, transparent elsewhere.
     """
 
     base: Txt2Img = field(default_factory=Txt2Img)
@@ -99,6 +102,9 @@ class Img2Img:
     background: str = "#ffffff"
     inpaint: Inpaint | None = None
     outpaint: Outpaint | None = None
+    image_cfg_scale: float = 1.5
+    save_mask: bool = False
+    save_mask_composite: bool = False
 
     def of(self, **changes: Any) -> Self:
         """With fields changed, its own or the base's."""
@@ -131,6 +137,7 @@ def check_img2img(request: Img2Img, size: tuple[int, int], max_megapixels: float
         ("scale", request.scale, 0, 16),
         ("noise multiplier", request.noise_multiplier, 0, 1.5),
         ("extra noise", request.extra_noise, 0, 1),
+        ("image CFG scale", request.image_cfg_scale, 0, 30),
     )
     _choice("resize mode", request.resize_mode, RESIZE_MODES)
     _check_colour(request.background)

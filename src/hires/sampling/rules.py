@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -41,6 +41,31 @@ class RescaleCfg:
         spread = v_cond.std(dim=(1, 2, 3), keepdim=True) / guided.std(dim=(1, 2, 3), keepdim=True)
         v = self.multiplier * (guided * spread) + (1.0 - self.multiplier) * guided
         return unit - v * sigma / root
+
+
+@dataclass(frozen=True)
+class ImageCfg:
+    """Brooks et al. 2023, InstructPix2Pix, equation 3: how far towards what the picture beside the noise asks for.
+
+    u + scale (i - u) + cfg (c - i): c is shown text and picture, i the picture, u neither; the negative prompt stands
+    for no text, and zeros for no picture.
+    """
+
+    scale: float
+    needs_uncond: bool = True
+
+    @property
+    def key(self) -> bytes:
+        return numbers_key("image cfg", self.scale)
+
+    def __call__(self, answer: Answer) -> Tensor:
+        if answer.uncond is None:
+            return answer.denoised
+        unseen = [
+            cond if cond.concat is None else replace(cond, concat=torch.zeros_like(cond.concat))
+            for cond in answer.guidance.negative
+        ]
+        return answer.denoised + (self.scale - 1.0) * (answer.uncond - answer.estimate(unseen))
 
 
 @dataclass(frozen=True, eq=False)

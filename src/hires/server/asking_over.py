@@ -51,7 +51,17 @@ def img2img_request(body: ImageToImage, options: Mapping[str, Any], always_on: M
         color_correction=options["img2img_color_correction"],
         background=options["img2img_background_color"],
         inpaint=_inpaint(body, options, always_on, behind.inpaint) if body.mask else None,
+        image_cfg_scale=_image_cfg(body, behind),
+        save_mask=options["save_mask"],
+        save_mask_composite=options["save_mask_composite"],
     )
+
+
+def _image_cfg(body: ImageToImage, behind: Img2Img) -> float:
+    """That of the request, else of its infotext; none is plain guidance, as in the web UI."""
+    if "image_cfg_scale" not in body.model_fields_set and (body.infotext or "").strip():
+        return behind.image_cfg_scale
+    return 1.0 if body.image_cfg_scale is None else body.image_cfg_scale
 
 
 def _inpaint(
@@ -106,9 +116,12 @@ def outpainting(request: Img2Img, values: Mapping[str, Any], *, noise: bool) -> 
 
 def loopback(values: Mapping[str, Any]) -> Loopback:
     """The loops that the script asks for."""
-    if values["Append interrogated prompt at each iteration"] != "None":
-        raise SettingError("loopback does not describe pictures on the way", "Send None.")
-    return Loopback(values["Loops"], values["Final denoising strength"], values["Denoising strength curve"])
+    return Loopback(
+        values["Loops"],
+        values["Final denoising strength"],
+        values["Denoising strength curve"],
+        values["Append interrogated prompt at each iteration"],
+    )
 
 
 def redrawing(title: str, request: Img2Img, args: Sequence[Any], store: ModelStore) -> Redrawing:

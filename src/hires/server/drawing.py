@@ -136,7 +136,9 @@ def _img2img_steps(asked: Asked, body: ImageToImage, over: Over) -> list[Step]:
         if over.mask is not None:
             raise SettingError("outpainting makes its own mask", "Leave out the mask.")
         request = outpainting(request, asked.values(body), noise=OUTPAINTING[title])
-    return planning.img2img_steps(engine, job, request, over)
+    options = asked.options_of(body)
+    masks = (bool(options["return_mask"]), bool(options["return_mask_composite"]))
+    return planning.img2img_steps(engine, job, request, over, masks)
 
 
 def _check_units(units: Sequence[ControlNetUnit], request: Img2Img, title: str, tiled: bool) -> None:

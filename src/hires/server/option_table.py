@@ -47,6 +47,10 @@ OPTIONS: Mapping[str, Option] = {
         img2img_fix_steps=False,
         img2img_background_color="#ffffff",
         overlay_inpaint=True,
+        return_mask=False,
+        return_mask_composite=False,
+        save_mask=False,
+        save_mask_composite=False,
         upscaler_for_img2img="None",
         return_grid=True,
         samples_format="png",
@@ -141,10 +145,6 @@ OPTIONS: Mapping[str, Option] = {
         add_vae_hash_to_info=True,
         add_version_to_infotext=True,
         ldsr_steps=100,
-        return_mask=False,
-        return_mask_composite=False,
-        save_mask=False,
-        save_mask_composite=False,
     ),
 }
 CHOICES: Mapping[str, tuple[str, ...]] = {

@@ -18,6 +18,7 @@ from hires.recipes.facts import ModelFacts
 from hires.recipes.grids.record import CELLS
 from hires.recipes.grids.request import GridRequest
 from hires.recipes.grids.script_args import grid_from_script_args, matrix_from_script_args
+from hires.recipes.img2img import is_composite, is_mask
 from hires.recipes.img2img_infotext import img2img_infotext
 from hires.recipes.img2img_request import Img2Img
 from hires.recipes.infotext import infotext
@@ -58,17 +59,34 @@ def txt2img_steps(engine: Engine, job: Job, request: Txt2Img) -> list[Step]:
     ]
 
 
-def img2img_steps(engine: Engine, job: Job, request: Img2Img, over: Over) -> list[Step]:
-    """The batches of an img2img request; several pictures are the images of a batch."""
+def img2img_steps(
+    engine: Engine, job: Job, request: Img2Img, over: Over, masks: tuple[bool, bool] = (False, False)
+) -> list[Step]:
+    """The batches of an img2img request; several pictures are the images of a batch. `masks`: whether the mask and the
+    masked composite of each picture are answered with, be they saved or not."""
     size = open_picture(over.pictures[0], int(engine.settings.max_megapixels * 1e6)).size
     if len(over.pictures) > 1 and request.base.batch_size == 1:
         request = request.of(batch_size=len(over.pictures))
     request, facts = engine.prepare_img2img(request, size)
+    kept = (request.save_mask, request.save_mask_composite)
+    request = request.of(save_mask=kept[0] or masks[0], save_mask_composite=kept[1] or masks[1])
     found = []
     for batch in batches(engine, request.base):
         own = replace(request, base=batch)
-        draw = partial(_drawn, partial(engine.img2img, list(over.pictures), mask=over.mask), own, job)
-        found.append(replace(_step(batch, facts, draw), text=partial(img2img_infotext, own, facts)))
+        draw = partial(_with_masks, partial(engine.img2img, list(over.pictures), mask=over.mask), own, job, masks)
+        step = replace(_step(batch, facts, draw), text=partial(img2img_infotext, own, facts))
+        found.append(replace(step, is_only_sent=lambda path: is_mask(path) and not kept[is_composite(path)]))
+    return found
+
+
+def _with_masks(draw: Callable[..., Drawn], request: Img2Img, job: Job, masks: tuple[bool, bool]) -> list[Path]:
+    """Each picture, and behind it those of its mask and masked composite that are answered with."""
+    drawn = draw(request, on_event=job)
+    each = len(drawn.masks) // len(drawn.paths)
+    found = []
+    for number, path in enumerate(drawn.paths):
+        own = drawn.masks[number * each : (number + 1) * each]
+        found += [path, *(mask for mask in own if masks[is_composite(mask)])]
     return found
 
 

@@ -14,6 +14,7 @@ from hires.api import Engine
 from hires.errors import Interrupted
 from hires.imaging.pictures import open_picture, to_pictures
 from hires.metadata.files import picture_texts, save_png, write_numbered
+from hires.recipes.img2img import is_mask
 from hires.recipes.request import Txt2Img
 from hires.recipes.wording import with_prompts_of
 from hires.server.work import Job, Work
@@ -47,6 +48,8 @@ class Step:
     """The files that were finished before a stop, where they are not simply those that were written."""
     is_sheet: Callable[[Path], bool] = lambda path: False
     """Which of the files show several pictures."""
+    is_only_sent: Callable[[Path], bool] = lambda path: False
+    """Which of the files are answered with and not kept."""
     is_whole: bool = True
     """Whether a prediction on the way is the step's picture, and not a tile, a cell or a loop of it."""
 
@@ -106,6 +109,8 @@ def draw(engine: Engine, work: Work, job: Job, steps: Sequence[Step], *, keep_pa
                 break
         else:
             made.pictures += pictures_of(paths)
+            for path in filter(step.is_only_sent, paths):
+                path.unlink()
             made.grids += sum(map(step.is_sheet, paths))
         job.done, job.step = before + step.passes, 0
     return made
@@ -113,7 +118,8 @@ def draw(engine: Engine, work: Work, job: Job, steps: Sequence[Step], *, keep_pa
 
 def _written(engine: Engine, job: Job) -> list[Path]:
     """The files of the step that was stopped."""
-    return [engine.settings.output_dir / entry["subfolder"] / entry["filename"] for entry in job.files]
+    found = [engine.settings.output_dir / entry["subfolder"] / entry["filename"] for entry in job.files]
+    return [path for path in found if not is_mask(path)]
 
 
 def pictures_of(paths: Sequence[Path]) -> list[Picture]:

@@ -218,7 +218,7 @@ AXES: tuple[Axis, ...] = (
     Axis("Steps", whole, field("steps")),
     second("Hires steps", whole, hires_field("steps"), tabs=on_txt2img),
     Axis("CFG Scale", decimal, field("cfg")),
-    unmade("Image CFG Scale", only(why="hires has no InstructPix2Pix guidance"), tabs=on_img2img),
+    Axis("Image CFG Scale", decimal, _own("image_cfg_scale"), tabs=on_img2img, needs=_needs_picture),
     Axis("Prompt S/R", texts, search_and_replace, bare=True),
     Axis("Prompt order", orders, reorder, bare=True, shown=", ".join),
     Axis("Sampler", each(_sampler), field("sampler"), bare=True, choices=_samplers),
