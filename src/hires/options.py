@@ -10,6 +10,7 @@ from typing import Any
 
 from hires.errors import SettingError, WorkflowError
 from hires.graph.context import PlainContext
+from hires.recipes.controlnets import parse_unit
 from hires.recipes.read_file import request_in
 from hires.recipes.request import HiresFix, Refiner, Txt2Img
 from hires.recipes.tiled import DeepShrink, TiledDiffusion
@@ -90,6 +91,8 @@ def request_from_options(given: Mapping[str, Any]) -> Txt2Img:
         changes = {"wildcards": True, "templates": None, **changes}
     if given.get("style"):
         changes["styles"] = tuple(given["style"])
+    if given.get("control"):
+        changes["controlnets"] = tuple(parse_unit(text) for text in given["control"])
     if given.get("size") is not None:
         changes["width"], changes["height"] = parse_size(given["size"], "--size")
     if given.get("seed_resize_from") is not None:

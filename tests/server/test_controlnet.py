@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 from safetensors.torch import save_file
 from tests.models.test_models_controlnet import random_net
 from tests.server.conftest import HERE, SMALL, coded, decoded, settings_in, shades, square_mask, told
+from typer.testing import CliRunner
 
 from hires.api import Engine, HiresFix, Txt2Img
+from hires.cli import app
 from hires.errors import HiresError, SettingError
 from hires.models.checkpoint import load_checkpoint
-from hires.recipes.controlnets import ControlNetUnit, check_units
+from hires.recipes.controlnets import ControlNetUnit, check_units, parse_unit
 from hires.server.app import create_app
 from hires.server.controlnet import units_of
 
@@ -149,3 +152,26 @@ def test_units_are_checked(home: Path, tmp_path: Path) -> None:
             engine.txt2img(request, controlnets=(ControlNetUnit(NAME, image),))
     inside = Engine(settings_in(home, input_dir=home, output_dir=tmp_path))
     assert inside.txt2img(request, controlnets=(unit,)).pictures[0].size == (64, 64)
+
+
+def test_units_of_the_command_line() -> None:
+    assert parse_unit('"a, b", edges.png') == ControlNetUnit("a, b", "edges.png")
+    assert parse_unit("canny,edges.png,0.8,0.1,0.5,Resize and Fill,High res only") == ControlNetUnit(
+        "canny", "edges.png", 0.8, 0.1, 0.5, "Resize and Fill", "High res only"
+    )
+    assert parse_unit("canny,edges.png,,,0.5") == ControlNetUnit("canny", "edges.png", guidance_end=0.5)
+    for text in ("", "canny", "canny,", ",edges.png", "canny,edges.png,much", "a,b,1,0,1,c,d,e"):
+        with pytest.raises(SettingError, match="cannot be read"):
+            parse_unit(text)
+
+
+def test_the_command_steers(home: Path, tmp_path: Path) -> None:
+    flags = ["--models-dir", str(home / "models"), "--size", "64", "--steps", "2", "--seed", "3", "-m", "thin_sd15"]
+    drawn = []
+    for number, control in enumerate(([], ["--control", f"{NAME},{home / 'hint.png'},0.7"])):
+        folder = tmp_path / str(number)
+        done = CliRunner().invoke(app, ["txt2img", "a castle", *flags, *control, "--output-dir", str(folder)])
+        assert done.exit_code == 0, done.output
+        drawn.append(Image.open(next(folder.glob("*.png"))))
+    assert "Weight: 0.7" in drawn[1].info["parameters"]
+    assert not np.array_equal(np.asarray(drawn[0]), np.asarray(drawn[1]))

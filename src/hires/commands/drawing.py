@@ -12,6 +12,7 @@ from hires.commands.flags import (
     Cfg,
     Checkpoint,
     ClipSkip,
+    Control,
     Device,
     Dialect,
     Jitter,
@@ -63,6 +64,7 @@ def txt2img(
     batch_size: Annotated[int | None, typer.Option(help="Pictures at once [1].")] = None,
     batch_count: Annotated[int | None, typer.Option(help="Batches one after the other [1].")] = None,
     clip_skip: ClipSkip = None,
+    control: Control = None,
     hires: Annotated[
         bool | None, typer.Option("--hires/--no-hires", help="A second, larger pass (any option below turns it on).")
     ] = None,

@@ -76,6 +76,10 @@ Steps = Annotated[int | None, typer.Option(help="Steps, of which the denoised sh
 Cfg = Annotated[float | None, typer.Option(help="Guidance scale [7].")]
 Seed = Annotated[int | None, typer.Option(help="-1 for a random one.")]
 BatchCount = Annotated[int | None, typer.Option(help="Variants, each with the next seed [1].")]
+Control = Annotated[
+    list[str] | None,
+    typer.Option(help="MODEL,PICTURE[,weight[,start[,end]]]: a ControlNet and what it is shown. Repeatable."),
+]
 ClipSkip = Annotated[int | None, typer.Option(help="1 = last layer of the text encoder.")]
 Dialect = Annotated[str | None, typer.Option(help="Numbers as in the A1111 web UI (webui) or comfyui.")]
 OverPlan = Annotated[

@@ -12,6 +12,7 @@ from hires.commands.flags import (
     Cfg,
     Checkpoint,
     ClipSkip,
+    Control,
     Device,
     Dialect,
     Memory,
@@ -140,6 +141,7 @@ def img2img(
     batch_size: Annotated[int | None, typer.Option(help="Pictures at once [1].")] = None,
     batch_count: Annotated[int | None, typer.Option(help="Batches one after the other [1].")] = None,
     clip_skip: ClipSkip = None,
+    control: Control = None,
     variation_seed: Seed = None,
     variation_strength: Annotated[
         float | None, typer.Option(help="0 to 1: how far towards the variation seed.")
@@ -237,6 +239,7 @@ def hires(
     seed: Seed = None,
     batch_count: Annotated[int | None, typer.Option(help="Pictures, each with the next seed [1].")] = None,
     clip_skip: ClipSkip = None,
+    control: Control = None,
     style: StyleNames = None,
     styles: StyleFiles = None,
     dialect: Dialect = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -35,6 +36,24 @@ class ControlNetUnit:
     guidance_end: float = 1.0
     resize_mode: str = "Crop and Resize"
     passes: str = "Both"
+
+
+def parse_unit(text: str) -> ControlNetUnit:
+    """A unit as the command line has it: "MODEL,PICTURE[,weight[,start[,end[,resize mode[,passes]]]]]".
+
+    A name that holds a comma stands in double quotes.
+    """
+    parts = next(csv.reader([text], skipinitialspace=True), [])
+    names = ("model", "image", "weight", "guidance_start", "guidance_end", "resize_mode", "passes")
+    given: dict[str, Any] = {name: part.strip() for name, part in zip(names, parts, strict=False) if part.strip()}
+    try:
+        numbers = {name: float(given[name]) for name in names[2:5] if name in given}
+        if not {"model", "image"} <= set(given) or len(parts) > len(names):
+            raise ValueError
+    except ValueError as error:
+        hint = 'Write "canny,edges.png", then perhaps ,0.8,0,0.5,Crop and Resize,High res only.'
+        raise SettingError(f"the ControlNet {text!r} cannot be read", hint) from error
+    return ControlNetUnit(**(given | numbers))
 
 
 def check_units(units: Sequence[ControlNetUnit]) -> None:
