@@ -19,6 +19,7 @@ from hires.graph.custom import CustomNodes, load_custom_nodes
 from hires.graph.declare import Registry
 from hires.graph.execute import execute
 from hires.graph.kept import KeptWork
+from hires.graph.object_info import object_info
 from hires.graph.report import Event, RunReport, Said
 from hires.graph.tree import tree_lines
 from hires.graph.ui_write import editor_file
@@ -141,10 +142,17 @@ class Runner:
             raise Interrupted
         return report
 
-    def validate(self, workflow: AnyWorkflow) -> ValidatedWorkflow:
-        """Check a workflow without running it."""
-        context = self._context(Counts())
-        return validate(self._parse(workflow, context), self.registry, context)
+    def validate(
+        self, workflow: AnyWorkflow, targets: Iterable[str] | None = None, output_dir: Path | None = None
+    ) -> ValidatedWorkflow:
+        """Check a workflow, or what these nodes of it need, without running it."""
+        context = self._context(Counts(), output_dir=output_dir)
+        return validate(self._parse(workflow, context), self.registry, context, targets)
+
+    def object_info(self, class_type: str | None = None, output_dir: Path | None = None) -> dict[str, Any]:
+        """The nodes, or one of them, as ComfyUI's clients have them described; {} for one that is not there."""
+        names = self.registry if class_type is None else [class_type] * (class_type in self.registry)
+        return object_info(Registry(self.registry[name] for name in names), self._context(Counts(), None, output_dir))
 
     def forecast(
         self,

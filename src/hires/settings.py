@@ -28,7 +28,8 @@ class Settings:
     use on the device (on the CPU: the whole process); "auto" what is free there. keep_megabytes bounds what is kept on
     disk of work that is not finished, so that it goes on after a crash; 0 keeps nothing. styles_files are CSV files of
     styles or patterns of their names, in the environment parted by ";". wildcards_dir holds the files that `__name__`
-    in a prompt takes a line of; None is models_dir/wildcards.
+    in a prompt takes a line of; None is models_dir/wildcards. user_dir keeps what node editors store: their settings
+    and workflows.
     """
 
     models_dir: Path = Path("models")
@@ -46,6 +47,7 @@ class Settings:
     keep_megabytes: int = 4000
     styles_files: tuple[str, ...] = ("styles*.csv",)
     wildcards_dir: Path | None = None
+    user_dir: Path = Path("user")
 
     def __post_init__(self) -> None:
         if self.weights not in WEIGHTS:

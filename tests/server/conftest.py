@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
+import time
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -13,11 +15,14 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image, ImageDraw
 
+from hires.api import Engine
 from hires.server.app import create_app
 from hires.server.guard import Rules
+from hires.server.work import Job
 from hires.settings import Settings
 
 HERE = "http://127.0.0.1"
+PATIENCE = 60
 SMALL: dict[str, Any] = {
     "prompt": "1girl, pink hair, smile",
     "steps": 2,
@@ -30,7 +35,7 @@ SMALL: dict[str, Any] = {
 
 def settings_in(folder: Path, **changes: Any) -> Settings:
     """Folders of its own, on the CPU."""
-    places = {f"{name}_dir": folder / name for name in ("models", "input", "output", "cache")}
+    places = {f"{name}_dir": folder / name for name in ("models", "input", "output", "cache", "user")}
     styles = (str(folder / "styles*.csv"),)
     return Settings(**{**places, "device": "cpu", "styles_files": styles, "keep_megabytes": 0, **changes})
 
@@ -97,3 +102,41 @@ def shades(size: int = 64) -> Image.Image:
     picture = Image.new("RGB", (size, size))
     picture.putdata([(x * 255 // size, y * 255 // size, 90) for y in range(size) for x in range(size)])
     return picture
+
+
+def picture(color: int = 0x336699, size: int = 16, batch: int = 1) -> dict[str, Any]:
+    """A prompt of ComfyUI's clients that needs no model."""
+    return {
+        "1": {
+            "class_type": "EmptyImage",
+            "inputs": {"width": size, "height": size, "batch_size": batch, "color": color},
+        },
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "sub/one"}},
+    }
+
+
+def over(client: TestClient, prompt_id: str) -> dict[str, Any]:
+    """The history's entry, once there is one."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        found = client.get(f"/history/{prompt_id}").json()
+        if found:
+            entry: dict[str, Any] = found[prompt_id]
+            return entry
+        time.sleep(0.01)
+    raise AssertionError("the prompt never came to its end")
+
+
+@pytest.fixture
+def held(client: TestClient) -> Iterator[threading.Event]:
+    """Nothing of the queue is begun before this is set."""
+    release, begun = threading.Event(), threading.Event()
+
+    def wait(engine: Engine, job: Job) -> None:
+        begun.set()
+        release.wait(PATIENCE)
+
+    client.app.state.server.work.submit("hold", wait)  # type: ignore[attr-defined]
+    assert begun.wait(PATIENCE)
+    yield release
+    release.set()

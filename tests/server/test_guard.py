@@ -80,6 +80,14 @@ def test_what_is_no_password_is_refused(header: str, guarded: Callable[..., Test
     assert here.get(PROGRESS, headers={"Authorization": header.encode("latin-1")}).status_code == 401
 
 
+def test_pictures_and_scripts_in_pages_of_other_sites_are_refused(guarded: Callable[..., TestClient]) -> None:
+    here, elsewhere = guarded(), {"Sec-Fetch-Site": "cross-site"}
+    assert here.get(PROGRESS, headers=elsewhere | {"Sec-Fetch-Mode": "no-cors"}).status_code == 403
+    assert here.get(PROGRESS, headers=elsewhere).status_code == 403
+    assert here.get("/docs", headers=elsewhere | {"Sec-Fetch-Mode": "navigate"}).status_code == 200
+    assert here.get(PROGRESS, headers={"Sec-Fetch-Site": "same-origin"}).status_code == 200
+
+
 def test_a_request_that_is_too_large_is_refused(guarded: Callable[..., TestClient]) -> None:
     here = guarded(most_body_bytes=2_000_000)
     large = b'{"prompt": "' + b"a" * 2_000_000 + b'"}'

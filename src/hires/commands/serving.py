@@ -1,4 +1,4 @@
-"""`hires serve`: HTTP in the A1111 web UI's dialect."""
+"""`hires serve`: HTTP in the dialects of the A1111 web UI and of ComfyUI."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def serve(
     weights: Weights = None,
     memory: Memory = None,
 ) -> None:
-    """Answer HTTP requests as the A1111 web UI does, at /sdapi/v1; /docs lists all routes."""
+    """Answer HTTP requests as the A1111 web UI does, at /sdapi/v1, and as ComfyUI does; /docs lists all routes."""
     given = dict(locals())
     with door():
         from hires.server.guard import Rules

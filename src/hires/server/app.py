@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hires import __version__
 from hires.server import controlnet, extras, lists, machine, pages, progress, routes_drawing
+from hires.server.comfy.mount import mount
 from hires.server.faults import tell_faults
 from hires.server.guard import Guard, Rules
 from hires.server.options import Options
@@ -46,6 +47,7 @@ def create_app(
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         yield
+        comfy.channels.close()
         server.work.close()
         server.work.join(SECONDS_TO_STOP)
 
@@ -53,7 +55,10 @@ def create_app(
     app.state.server = server
     for part in (routes_drawing, extras, progress, lists, controlnet, machine, pages):
         app.include_router(part.router)
-    tell_faults(app, [settings.models_dir, settings.input_dir, settings.output_dir, settings.cache_dir])
+    comfy = mount(app, server)
+    tell_faults(
+        app, [settings.models_dir, settings.input_dir, settings.output_dir, settings.cache_dir, settings.user_dir]
+    )
     # the last one added stands in front
     app.add_middleware(GZipMiddleware, minimum_size=SMALLEST_PACKED)
     app.add_middleware(Timed)

@@ -97,6 +97,8 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and origin not in self.rules.origins and not _same_place(origin, host):
             return 403, "pages of other sites may not use this server; start it with --cors-origin to let one"
+        if not self.rules.origins and _is_of_another_site(headers):
+            return 403, "pages of other sites may not use this server"
         if self.rules.passwords and not self._known_user(headers.get("authorization", "")):
             return 401, "Incorrect username or password"
         return None
@@ -142,6 +144,11 @@ def _same_place(origin: str, host: str) -> bool:
     """Whether a page comes from the very server that it calls."""
     parts = urlsplit(origin)
     return parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower()
+
+
+def _is_of_another_site(headers: Headers) -> bool:
+    """Whether a browser says that another site's page wants this, and not a person who follows a link."""
+    return headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate"
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

@@ -30,14 +30,24 @@ COLOURS: Mapping[str, Weights] = {
 own, fitted to its decoder."""
 
 
-def preview_png(latent: Tensor, model: str, family: str) -> bytes:
-    """The first picture of a latent (batch, 4, height/8, width/8) at the model's scale, as a PNG of twice the
-    latent's size."""
+def preview_picture(latent: Tensor, model: str, family: str) -> Image.Image | None:
+    """The first picture of a latent (batch, 4, height/8, width/8) at the model's scale, with twice the latent's sides;
+    None for what has another shape."""
+    shape: Sequence[int] = getattr(latent, "shape", ())
+    if len(shape) != 4 or shape[1] != len(POCKET):
+        return None
     weights = COLOURS.get(model) or COLOURS["sdxl" if family.startswith("sdxl") else "sd1"]
     channels = latent[0].detach().float().cpu().numpy()
     colours = np.tensordot(channels, np.asarray(weights, dtype=np.float32), axes=(0, 0))
     pixels = np.clip((colours + 1.0) * 127.5, 0, 255).astype(np.uint8)
-    picture = Image.fromarray(pixels).resize((pixels.shape[1] * 2, pixels.shape[0] * 2), Image.Resampling.BILINEAR)
+    return Image.fromarray(pixels).resize((pixels.shape[1] * 2, pixels.shape[0] * 2), Image.Resampling.BILINEAR)
+
+
+def preview_png(latent: Tensor, model: str, family: str) -> bytes | None:
+    """That picture as a PNG."""
+    picture = preview_picture(latent, model, family)
+    if picture is None:
+        return None
     out = BytesIO()
     picture.save(out, format="PNG")
     return out.getvalue()

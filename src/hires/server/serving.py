@@ -19,6 +19,8 @@ from hires.settings import Settings
 
 SECONDS_TO_END = 60
 WAITING_CLIENTS = 128
+MOST_SOCKET_BYTES = 1_000_000
+"""Of one message that a client sends to its websocket."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,13 @@ def serve_forever(settings: Settings, rules: Rules, place: Place, say: Callable[
 
     app = create_app(settings, rules=rules, options_file=place.options, flags=flags, may_stop=place.may_stop, end=end)
     keep_log(settings)
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=SECONDS_TO_END, server_header=False)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        timeout_graceful_shutdown=SECONDS_TO_END,
+        server_header=False,
+        ws_max_size=MOST_SOCKET_BYTES,
+    )
     server = EndingServer(config, app.state.server.work.close)
     shown = f"[{place.host}]" if ":" in place.host else place.host
     say(f"listening at http://{shown}:{port} (routes: /docs; Ctrl+C ends)")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import bisect
 import logging
 import secrets
 import string
 import threading
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,10 @@ class Job:
     """Whether its parts are counted by the cells of a grid."""
     files: list[dict[str, Any]] = field(default_factory=list)
     """What was written so far, as the nodes that save tell it."""
+    number: float = 0.0
+    """Its place in the queue: the least is done first."""
+    ended: Callable[[], None] | None = None
+    """Called once the job is over and no longer counted."""
     _shown: float = 0.0
 
     def __call__(self, event: Event) -> None:
@@ -96,7 +101,10 @@ class Work:
         self._engine: Engine | None = None
         self._stop = threading.Event()
         self._lock = threading.Condition()
-        self._waiting: deque[Job] = deque()
+        self._waiting: list[Job] = []
+        self._making = threading.Lock()
+        self.watchers: list[Callable[[], None]] = []
+        """Called, in any thread, whenever the number of jobs has changed or one has begun."""
         self._closed = False
         self._finished: OrderedDict[str, bool] = OrderedDict()
         self._counter = 0
@@ -109,17 +117,58 @@ class Work:
         """The engine, if a job has needed it."""
         return self._engine
 
-    def submit(self, title: str, run: Callable[[Engine, Job], Any], id: str | None = None) -> Job:
-        """Put a job behind the others. Busy."""
+    def ready(self) -> Engine:
+        """The engine, made in the thread that asks where there is none yet."""
+        with self._making:
+            if self._engine is None:
+                self._engine = self._make(self._stop)
+            return self._engine
+
+    def next_number(self) -> int:
+        """The number of the next job, counted up from 0."""
+        with self._lock:
+            self._counter += 1
+            return self._counter - 1
+
+    def submit(
+        self,
+        title: str,
+        run: Callable[[Engine, Job], Any],
+        id: str | None = None,
+        *,
+        number: float | None = None,
+        ended: Callable[[], None] | None = None,
+    ) -> Job:
+        """Put a job behind those of its number and less; without one, behind all that were given none. Busy."""
+        if number is None:
+            number = self.next_number()
         with self._lock:
             if self._closed:
                 raise Busy("the server is being shut down")
             if len(self._waiting) >= MOST_WAITING:
                 raise Busy(f"{MOST_WAITING} jobs wait already", "Try again later.")
-            job = Job(id or f"task({title}-{_letters(7)})", title, run)
-            self._waiting.append(job)
+            job = Job(id or f"task({title}-{_letters(7)})", title, run, number=number, ended=ended)
+            bisect.insort_right(self._waiting, job, key=lambda one: one.number)
             self._lock.notify_all()
-            return job
+        self._tell()
+        return job
+
+    def remove(self, ids: Collection[str]) -> list[str]:
+        """Take jobs that wait out of the queue; the ids of those that did."""
+        with self._lock:
+            removed = [job for job in self._waiting if job.id in ids]
+            self._waiting = [job for job in self._waiting if job.id not in ids]
+        for job in removed:
+            job.future.cancel()
+        if removed:
+            self._tell()
+        return [job.id for job in removed]
+
+    @property
+    def remaining(self) -> int:
+        """The jobs that wait and the one that runs."""
+        with self._lock:
+            return len(self._waiting) + (self.current is not None)
 
     def waiting(self) -> list[Job]:
         """The jobs that have not begun, the next one first."""
@@ -131,10 +180,10 @@ class Work:
         with self._lock:
             return id in self._finished
 
-    def interrupt(self) -> None:
-        """End the job that runs at its next step."""
+    def interrupt(self, id: str | None = None) -> None:
+        """End the job that runs, if it is the one of that id, at its next step."""
         with self._lock:
-            if self.current is not None:
+            if self.current is not None and id in (None, self.current.id):
                 self.current.interrupted = True
                 self._stop.set()
 
@@ -174,9 +223,7 @@ class Work:
     def _work(self) -> None:
         while (job := self._next()) is not None:
             try:
-                if self._engine is None:
-                    self._engine = self._make(self._stop)
-                job.future.set_result(job.run(self._engine, job))
+                job.future.set_result(job.run(self.ready(), job))
             except Interrupted:
                 job.future.set_exception(HiresError("the job was interrupted before anything was finished"))
             except BaseException as error:
@@ -192,11 +239,12 @@ class Work:
                 self._lock.wait()
             if self._closed:
                 return None
-            self.current = self._waiting.popleft()
-            self.current.started = time.monotonic()
-            self.current.future.set_running_or_notify_cancel()
+            self.current = job = self._waiting.pop(0)
+            job.started = time.monotonic()
+            job.future.set_running_or_notify_cancel()
             self._stop.clear()
-            return self.current
+        self._tell()
+        return job
 
     def _end(self, job: Job) -> None:
         with self._lock:
@@ -204,6 +252,13 @@ class Work:
             self._finished[job.id] = True
             while len(self._finished) > FINISHED_REMEMBERED:
                 self._finished.popitem(last=False)
+        self._tell()
+        if job.ended is not None:
+            job.ended()
+
+    def _tell(self) -> None:
+        for watcher in self.watchers:
+            watcher()
 
 
 def _letters(count: int) -> str:
