@@ -74,12 +74,7 @@ def killed(method: str, folder: Path, after: int) -> None:
 
 @pytest.mark.parametrize(
     ("method", "after", "calls_left"),
-    [
-        ("joint tiles", 7, 0.8),
-        ("ultimate", 12, 0.8),
-        pytest.param("two passes", 6, 0.7, marks=pytest.mark.slow),
-        pytest.param("sd upscale", 12, 0.8, marks=pytest.mark.slow),
-    ],
+    [("joint tiles", 7, 0.8), ("two passes", 6, 0.7), ("ultimate", 12, 0.8), ("sd upscale", 12, 0.8)],
 )
 def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
     method: str, after: int, calls_left: float, tmp_path: Path

@@ -36,22 +36,8 @@ def same(one: Drawn, other: Drawn) -> bool:
     return np.array_equal(np.asarray(one.pictures[0]), np.asarray(other.pictures[0]))
 
 
-SECOND_PASS_TOO = ("DPM++ 2M SDE", "UniPC")
-"""In the second pass a sampler is handed over as in the first; the others are tried there among the slow tests."""
-
-
-@pytest.mark.parametrize(
-    ("sampler", "passes"),
-    [
-        pytest.param(
-            sampler,
-            passes,
-            marks=[pytest.mark.slow] if passes == "second pass" and sampler not in SECOND_PASS_TOO else [],
-        )
-        for sampler in ("DPM++ 2M", "DPM++ 2M SDE", "Euler a", "LMS", "DPM++ SDE", "UniPC", "Heun")
-        for passes in ("both passes", "second pass")
-    ],
-)
+@pytest.mark.parametrize("sampler", ["DPM++ 2M", "DPM++ 2M SDE", "Euler a", "LMS", "DPM++ SDE", "UniPC", "Heun"])
+@pytest.mark.parametrize("passes", ["both passes", "second pass"])
 def test_a_refiner_that_is_the_base_changes_nothing(
     sampler: str, passes: str, make_engine: Callable[[], Engine]
 ) -> None:

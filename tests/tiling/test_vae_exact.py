@@ -227,19 +227,27 @@ def full_results(full_layout: AutoencoderKL) -> dict[str, tuple[Tensor, Tensor]]
 
 
 @pytest.mark.slow
+@pytest.mark.xfail(strict=True, reason="at these widths float32 leaves 3e-5 in the untiled pass itself")
 @pytest.mark.parametrize("mode", EXACT)
-def test_the_full_layout(full_layout: AutoencoderKL, full_results: dict[str, tuple[Tensor, Tensor]], mode: Any) -> None:
-    """No further from the truth than the untiled pass is.
+def test_the_full_layout(mode: Any) -> None:
+    vae = autoencoder((128, 256, 512, 512), groups=32)
+    latent, picture = slope_latent(37, 50), slope_picture(296, 400)
+    assert worst(decode_tiled(vae, latent, 16, mode), decoded_whole(vae, latent)) <= BOUND
+    assert worst(encode_tiled(vae, picture, 16, mode), encoded_whole(vae, picture)) <= BOUND
 
-    At these widths float32 itself leaves 3e-5, more than the bound of thin ones: the untiled pass computed with the
-    same norm in float64 differs from itself by 2.8e-5.
-    """
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", EXACT)
+def test_the_full_layout_is_as_near_to_the_truth_as_the_untiled_pass(
+    full_layout: AutoencoderKL, full_results: dict[str, tuple[Tensor, Tensor]], mode: Any
+) -> None:
+    """The untiled pass with its group norms computed in float64 differs from itself by 2.8e-5."""
     tiled = (
         decode_tiled(full_layout, slope_latent(37, 50), 16, mode),
         encode_tiled(full_layout, slope_picture(296, 400), 16, mode),
     )
     for found, single, double in zip(tiled, full_results["float32"], full_results["float64"], strict=True):
-        assert worst(found, double) <= max(BOUND, 1.25 * worst(single, double))
+        assert worst(found, double) <= 1.25 * worst(single, double)
 
 
 @pytest.mark.slow

@@ -36,7 +36,7 @@ def tiled_peak(program: Program, channels: int, side: int, mode: str) -> int:
     return live.peak
 
 
-@pytest.mark.parametrize("mode", ["exact", pytest.param("exact-lowram", marks=pytest.mark.slow), "exact-disk"])
+@pytest.mark.parametrize("mode", ["exact", "exact-lowram", "exact-disk"])
 def test_four_times_the_picture_takes_no_more(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vae_tiled, "MemoryParking", DiskParking)
     vae = autoencoder(SMALL)
