@@ -9,96 +9,52 @@ import typer
 
 from hires.commands.door import door, engine_of
 from hires.commands.flags import (
-    Cfg,
-    Checkpoint,
-    ClipSkip,
-    Control,
-    Device,
-    Dialect,
-    Jitter,
-    Memory,
-    ModelsDir,
     Negative,
     OutputDir,
     Plan,
-    RegionBackground,
-    RegionFile,
-    RegionPrompt,
-    Sampler,
-    Schedule,
-    Seed,
-    StyleFiles,
-    StyleNames,
-    Tile,
-    TileBatch,
     Tiled,
-    TileMethod,
-    TileOverlap,
-    VaeFile,
-    VaeMode,
-    VaeTile,
-    Weights,
+)
+from hires.commands.groups import (
+    BATCHES,
+    DIALECT,
+    FILES,
+    MACHINE,
+    MODEL,
+    NOISE,
+    REFINER,
+    SAMPLING,
+    SECOND_PASS,
+    STEERING,
+    TILES,
+    VAE,
+    Given,
+    takes,
 )
 
 app = typer.Typer()
 
 
 @app.command()
+@takes(SECOND_PASS, MODEL, VAE, SAMPLING, BATCHES, DIALECT, STEERING, NOISE, REFINER, TILES, FILES, MACHINE)
 def txt2img(
+    given: Given,
     prompt: Annotated[str | None, typer.Argument(help="What to draw.")] = None,
     negative: Negative = None,
     from_: Annotated[Path | None, typer.Option("--from", help="Take all settings from a picture or infotext.")] = None,
     replace_missing: Annotated[
         bool, typer.Option(help="With --from: draw with what is here in place of models that are not, and say so.")
     ] = False,
-    checkpoint: Checkpoint = None,
-    vae: VaeFile = None,
-    vae_mode: VaeMode = None,
-    vae_tile: VaeTile = None,
-    sampler: Sampler = None,
-    schedule: Schedule = None,
     steps: Annotated[int | None, typer.Option(help="Sampling steps [20].")] = None,
-    cfg: Cfg = None,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT of the first pass [the model's own].")] = None,
-    seed: Seed = None,
-    batch_size: Annotated[int | None, typer.Option(help="Pictures at once [1].")] = None,
-    batch_count: Annotated[int | None, typer.Option(help="Batches one after the other [1].")] = None,
-    clip_skip: ClipSkip = None,
-    control: Control = None,
     hires: Annotated[
         bool | None, typer.Option("--hires/--no-hires", help="A second, larger pass (any option below turns it on).")
-    ] = None,
-    upscaler: Annotated[str | None, typer.Option(help="Latent, Latent (bicubic) ..., None, Lanczos, Nearest.")] = None,
-    scale: Annotated[float | None, typer.Option(help="Hires pass: enlarge by this factor [2].")] = None,
-    hires_size: Annotated[
-        str | None, typer.Option(help="Hires pass: WIDTHxHEIGHT instead of a factor; 0 for one side keeps the aspect.")
-    ] = None,
-    denoise: Annotated[float | None, typer.Option(help="Hires pass: denoising strength, 0 to 1 [0.7].")] = None,
-    hires_steps: Annotated[int | None, typer.Option(help="Hires pass: steps, 0 = as the first pass.")] = None,
-    hires_sampler: Annotated[str | None, typer.Option(help="Hires pass: another sampler.")] = None,
-    hires_schedule: Annotated[str | None, typer.Option(help="Hires pass: another schedule.")] = None,
-    hires_prompt: Annotated[str | None, typer.Option(help="Hires pass: another prompt.")] = None,
-    hires_negative: Annotated[str | None, typer.Option(help="Hires pass: another negative prompt.")] = None,
-    hires_cfg: Annotated[float | None, typer.Option(help="Hires pass: another guidance scale.")] = None,
-    hires_checkpoint: Annotated[str | None, typer.Option(help="Hires pass: another model.")] = None,
-    refiner: Annotated[str | None, typer.Option(help="Checkpoint that takes over during sampling.")] = None,
-    switch_at: Annotated[
-        float | None, typer.Option(help="Refiner: when this share of the noise is gone [0.8].")
     ] = None,
     switch_by_steps: Annotated[bool | None, typer.Option(help="Refiner: --switch-at is a share of the steps.")] = None,
     switch_step: Annotated[int | None, typer.Option(help="Refiner: its first step, counted from 0.")] = None,
     refiner_passes: Annotated[str | None, typer.Option(help="Refiner: first pass, second pass or both passes.")] = None,
     save_first_pass: Annotated[bool, typer.Option(help="Also write the picture before the hires pass.")] = False,
-    variation_seed: Seed = None,
-    variation_strength: Annotated[
-        float | None, typer.Option(help="0 to 1: how far towards the variation seed.")
-    ] = None,
     seed_resize_from: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT whose composition the seed keeps.")] = None,
     ensd: Annotated[int | None, typer.Option(help="Eta noise seed delta.")] = None,
-    rng: Annotated[str | None, typer.Option(help="Random numbers as of NV (CUDA's, on any machine) or CPU.")] = None,
-    emphasis: Annotated[str | None, typer.Option(help="Original, No norm, Ignore, None or ComfyUI.")] = None,
-    style: StyleNames = None,
-    styles: StyleFiles = None,
     wildcards: Annotated[
         bool | None, typer.Option("--wildcards/--no-wildcards", help="Choices {a|b} and __file__ in prompts [on].")
     ] = None,
@@ -108,36 +64,18 @@ def txt2img(
     comma_backtrack: Annotated[
         int | None, typer.Option(help="Tokens back that a full chunk is cut at a comma, 0 never [20].")
     ] = None,
-    eta: Annotated[float | None, typer.Option(help="Noise of ancestral and SDE samplers, 0 to 1.")] = None,
     s_churn: Annotated[float | None, typer.Option(help="Churn of Euler, Heun and DPM2.")] = None,
     s_tmin: Annotated[float | None, typer.Option(help="Lowest sigma with churn.")] = None,
     s_tmax: Annotated[float | None, typer.Option(help="Highest sigma with churn, 0 = any.")] = None,
     s_noise: Annotated[float | None, typer.Option(help="Factor on the noise that samplers add.")] = None,
-    dialect: Dialect = None,
     tiled: Tiled = None,
-    tile: Tile = None,
-    tile_overlap: TileOverlap = None,
-    tile_batch: TileBatch = None,
-    tile_method: TileMethod = None,
-    jitter: Jitter = None,
     tile_passes: Annotated[str | None, typer.Option(help="Tiles in: both passes, first pass or second pass.")] = None,
-    region: RegionPrompt = None,
-    regions: RegionFile = None,
-    region_background: RegionBackground = None,
     deep_shrink: Annotated[
         float | None, typer.Option(help="Deep Shrink: the factor, 2 for twice the model's own size.")
     ] = None,
-    format: Annotated[str | None, typer.Option(help="png, jpg, webp or avif [png].")] = None,
-    quality: Annotated[int | None, typer.Option(help="Of JPEG, WebP and AVIF, 1 to 100 [90].")] = None,
     plan: Plan = False,
-    models_dir: ModelsDir = None,
-    output_dir: OutputDir = None,
-    device: Device = None,
-    weights: Weights = None,
-    memory: Memory = None,
 ) -> None:
     """Draw from text: one pass, or two with hires fix, with or without a refiner."""
-    given = dict(locals())
     with door() as stop:
         from hires.commands.taking import with_files_here
         from hires.options import request_from_options

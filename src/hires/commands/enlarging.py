@@ -9,48 +9,16 @@ import typer
 
 from hires.commands.door import USER_ERROR, door, engine_of
 from hires.commands.flags import (
-    BatchCount,
     By,
-    Cfg,
-    Checkpoint,
-    ClipSkip,
-    Denoise,
     Device,
-    Dialect,
-    Format,
-    Jitter,
-    Lock,
-    Memory,
-    MendAbove,
     ModelsDir,
     Negative,
-    NoiseFrom,
     OutputDir,
     Plan,
-    Prompt,
-    Quality,
     RedrawPlan,
-    RegionBackground,
-    RegionFile,
-    RegionPrompt,
-    Sampler,
-    Schedule,
-    Seed,
-    SizeConditioning,
-    Steps,
-    Tile,
-    TileBatch,
-    TileMethod,
-    TileOverlap,
-    TilePrompts,
-    TileRegion,
-    To,
     Upscaler,
-    VaeFile,
-    VaeMode,
-    VaeTile,
-    Weights,
 )
+from hires.commands.groups import DIALECT, FILES, MACHINE, MODEL, REDRAWING, SAMPLING, TILES, VAE, Given, takes
 from hires.errors import HiresError
 
 if TYPE_CHECKING:
@@ -122,45 +90,17 @@ def upscale(
 
 
 @app.command("sd-upscale")
+@takes(REDRAWING, MODEL, SAMPLING, DIALECT, FILES, MACHINE)
 def sd_upscale(
+    given: Given,
     images: Annotated[list[Path], typer.Argument(help="Pictures.")],
-    prompt: Prompt = None,
-    negative: Negative = None,
-    by: By = None,
-    to: To = None,
-    upscaler: Upscaler = None,
-    denoise: Denoise = None,
     tile: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT of a tile [the model's own size].")] = None,
     overlap: Annotated[int | None, typer.Option(help="Pixels that tiles share at least [64, or an eighth].")] = None,
     batch_size: Annotated[int | None, typer.Option(help="With --preset a1111: its batches share seeds [1].")] = None,
-    mend_above: MendAbove = None,
     preset: Annotated[str | None, typer.Option(help="even, or a1111: its joins and seeds [even].")] = None,
-    noise: NoiseFrom = None,
-    lock: Lock = None,
-    size_conditioning: SizeConditioning = None,
-    tile_prompts: TilePrompts = None,
-    region: TileRegion = None,
-    checkpoint: Checkpoint = None,
-    vae: VaeFile = None,
-    sampler: Sampler = None,
-    schedule: Schedule = None,
-    steps: Steps = None,
-    cfg: Cfg = None,
-    seed: Seed = None,
-    batch_count: BatchCount = None,
-    clip_skip: ClipSkip = None,
-    dialect: Dialect = None,
-    format: Format = None,
-    quality: Quality = None,
     plan: RedrawPlan = False,
-    models_dir: ModelsDir = None,
-    output_dir: OutputDir = None,
-    device: Device = None,
-    weights: Weights = None,
-    memory: Memory = None,
 ) -> None:
     """Enlarge pictures and redraw them in overlapping tiles."""
-    given = dict(locals())
     with door() as stop:
         from hires.commands.redrawing import sd_upscale_request
 
@@ -168,14 +108,10 @@ def sd_upscale(
 
 
 @app.command()
+@takes(REDRAWING, MODEL, SAMPLING, DIALECT, FILES, MACHINE)
 def ultimate(
+    given: Given,
     images: Annotated[list[Path], typer.Argument(help="Pictures.")],
-    prompt: Prompt = None,
-    negative: Negative = None,
-    by: By = None,
-    to: To = None,
-    upscaler: Upscaler = None,
-    denoise: Denoise = None,
     tile: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT of a cell [the model's own size].")] = None,
     padding: Annotated[int | None, typer.Option(help="Pixels of context around each cell [fits the model].")] = None,
     mask_blur: Annotated[int | None, typer.Option(help="How softly cells are joined, 0 to 64 [8].")] = None,
@@ -187,34 +123,10 @@ def ultimate(
     seam_width: Annotated[int | None, typer.Option(help="Pixels of a band [64].")] = None,
     seam_blur: Annotated[int | None, typer.Option(help="Mask blur over seams [4].")] = None,
     seam_padding: Annotated[int | None, typer.Option(help="Context over seams [16].")] = None,
-    mend_above: MendAbove = None,
     preset: Annotated[str | None, typer.Option(help="even, a1111 or comfyui: their geometry [even].")] = None,
-    noise: NoiseFrom = None,
-    lock: Lock = None,
-    size_conditioning: SizeConditioning = None,
-    tile_prompts: TilePrompts = None,
-    region: TileRegion = None,
-    checkpoint: Checkpoint = None,
-    vae: VaeFile = None,
-    sampler: Sampler = None,
-    schedule: Schedule = None,
-    steps: Steps = None,
-    cfg: Cfg = None,
-    seed: Seed = None,
-    batch_count: BatchCount = None,
-    clip_skip: ClipSkip = None,
-    dialect: Dialect = None,
-    format: Format = None,
-    quality: Quality = None,
     plan: RedrawPlan = False,
-    models_dir: ModelsDir = None,
-    output_dir: OutputDir = None,
-    device: Device = None,
-    weights: Weights = None,
-    memory: Memory = None,
 ) -> None:
     """Enlarge pictures and redraw them cell by cell, with context around each."""
-    given = dict(locals())
     with door() as stop:
         from hires.commands.redrawing import ultimate_request
 
@@ -238,7 +150,9 @@ def _redraw(engine: Engine, images: list[Path], request: Any, plan: bool) -> Non
 
 
 @app.command("tiled")
+@takes(TILES, MODEL, VAE, SAMPLING, FILES, MACHINE)
 def tiled_command(
+    given: Given,
     picture: Annotated[Path, typer.Argument(help="The picture to enlarge and draw over.")],
     prompt: Annotated[str, typer.Option("--prompt", help="What the picture shows.")] = "",
     negative: Negative = None,
@@ -246,23 +160,7 @@ def tiled_command(
     upscaler: Annotated[str | None, typer.Option(help="None (Lanczos), Nearest, or a model's name [None].")] = None,
     denoise: Annotated[float | None, typer.Option(help="Denoising strength, 0 to 1 [0.4].")] = None,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in the place of the picture's size.")] = None,
-    checkpoint: Checkpoint = None,
-    vae: VaeFile = None,
-    vae_mode: VaeMode = None,
-    vae_tile: VaeTile = None,
-    sampler: Sampler = None,
-    schedule: Schedule = None,
     steps: Annotated[int | None, typer.Option(help="Sampling steps [20].")] = None,
-    cfg: Cfg = None,
-    seed: Seed = None,
-    tile: Tile = None,
-    tile_overlap: TileOverlap = None,
-    tile_batch: TileBatch = None,
-    tile_method: TileMethod = None,
-    jitter: Jitter = None,
-    region: RegionPrompt = None,
-    regions: RegionFile = None,
-    region_background: RegionBackground = None,
     invert_noise: Annotated[
         int | None, typer.Option(help="Noise inversion: so many steps up from the picture keep closer to it.")
     ] = None,
@@ -273,17 +171,9 @@ def tiled_command(
     kernel: Annotated[
         int | None, typer.Option(help="Noise inversion: size of what counts as flat, pixels [64].")
     ] = None,
-    format: Format = None,
-    quality: Quality = None,
     plan: Plan = False,
-    models_dir: ModelsDir = None,
-    output_dir: OutputDir = None,
-    device: Device = None,
-    weights: Weights = None,
-    memory: Memory = None,
 ) -> None:
     """Enlarge a picture and draw over it in tiles that are joined at every step (Tiled Diffusion)."""
-    given = dict(locals())
     with door() as stop:
         from hires.imaging.pictures import open_picture
         from hires.options import tiled_img2img_from_options

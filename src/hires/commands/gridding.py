@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +11,7 @@ import typer
 
 from hires.commands.door import USER_ERROR, door, engine_of
 from hires.commands.drawing import txt2img
+from hires.commands.groups import Command, own_flags, told_as
 from hires.errors import SettingError
 
 if TYPE_CHECKING:
@@ -23,27 +24,15 @@ LEFT_OUT = ("save_first_pass", "plan")
 AxisFlag = Annotated[str | None, typer.Option(help='Like "Steps: 10-30 (+10)" or "Sampler: Euler a, DPM++ 2M".')]
 
 
-def with_shared_flags(command: Callable[..., None]) -> Callable[..., None]:
+def with_shared_flags(command: Command) -> Command:
     """The command with txt2img's flags before its own; they come to it as `shared`."""
-    shared = [
-        parameter
-        for name, parameter in inspect.signature(txt2img, eval_str=True).parameters.items()
-        if name not in LEFT_OUT
-    ]
-    own = [
-        parameter
-        for parameter in inspect.signature(command, eval_str=True).parameters.values()
-        if parameter.name != "shared"
-    ]
+    shared = [flag for flag in inspect.signature(txt2img).parameters.values() if flag.name not in LEFT_OUT]
+    own = own_flags(command, "shared")
 
     def run(**given: Any) -> None:
         command({one.name: given[one.name] for one in shared}, **{one.name: given[one.name] for one in own})
 
-    run.__name__, run.__doc__ = command.__name__, command.__doc__
-    merged = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in [*shared, *own]]
-    run.__signature__ = inspect.Signature(merged)  # type: ignore[attr-defined]
-    run.__annotations__ = {one.name: one.annotation for one in merged}
-    return run
+    return told_as(run, command, [*shared, *own])
 
 
 Legend = Annotated[bool, typer.Option("--legend/--no-legend", help="Labels beside rows and above columns.")]

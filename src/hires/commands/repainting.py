@@ -9,26 +9,23 @@ import typer
 
 from hires.commands.door import USER_ERROR, door, engine_of
 from hires.commands.flags import (
-    Cfg,
-    Checkpoint,
-    ClipSkip,
-    Control,
-    Device,
-    Dialect,
-    Memory,
-    ModelsDir,
     Negative,
-    OutputDir,
     OverPlan,
-    Sampler,
-    Schedule,
-    Seed,
-    StyleFiles,
-    StyleNames,
-    VaeFile,
-    VaeMode,
-    VaeTile,
-    Weights,
+)
+from hires.commands.groups import (
+    BATCHES,
+    DIALECT,
+    FILES,
+    MACHINE,
+    MODEL,
+    NOISE,
+    REFINER,
+    SAMPLING,
+    SECOND_PASS,
+    STEERING,
+    VAE,
+    Given,
+    takes,
 )
 from hires.errors import HiresError
 
@@ -40,7 +37,9 @@ app = typer.Typer()
 
 
 @app.command()
+@takes(MODEL, VAE, SAMPLING, BATCHES, DIALECT, STEERING, NOISE, REFINER, FILES, MACHINE)
 def img2img(
+    given: Given,
     picture: Annotated[Path, typer.Argument(help="The picture to draw over, or a folder of them.")],
     prompt: Annotated[str | None, typer.Argument(help="What it shall show.")] = None,
     negative: Negative = None,
@@ -129,44 +128,10 @@ def img2img(
     from_info: Annotated[
         bool, typer.Option(help="Take prompts, seed, CFG, sampler, steps and model from each picture's infotext.")
     ] = False,
-    checkpoint: Checkpoint = None,
-    vae: VaeFile = None,
-    vae_mode: VaeMode = None,
-    vae_tile: VaeTile = None,
-    sampler: Sampler = None,
-    schedule: Schedule = None,
     steps: Annotated[int | None, typer.Option(help="Sampling steps, of which the denoised share is made [20].")] = None,
-    cfg: Cfg = None,
-    seed: Seed = None,
-    batch_size: Annotated[int | None, typer.Option(help="Pictures at once [1].")] = None,
-    batch_count: Annotated[int | None, typer.Option(help="Batches one after the other [1].")] = None,
-    clip_skip: ClipSkip = None,
-    control: Control = None,
-    variation_seed: Seed = None,
-    variation_strength: Annotated[
-        float | None, typer.Option(help="0 to 1: how far towards the variation seed.")
-    ] = None,
-    rng: Annotated[str | None, typer.Option(help="Random numbers as of NV (CUDA's, on any machine) or CPU.")] = None,
-    eta: Annotated[float | None, typer.Option(help="Noise of ancestral and SDE samplers, 0 to 1.")] = None,
-    emphasis: Annotated[str | None, typer.Option(help="Original, No norm, Ignore, None or ComfyUI.")] = None,
-    style: StyleNames = None,
-    styles: StyleFiles = None,
-    dialect: Dialect = None,
-    refiner: Annotated[str | None, typer.Option(help="Checkpoint that takes over during sampling.")] = None,
-    switch_at: Annotated[
-        float | None, typer.Option(help="Refiner: when this share of the noise is gone [0.8].")
-    ] = None,
-    format: Annotated[str | None, typer.Option(help="png, jpg, webp or avif [png].")] = None,
-    quality: Annotated[int | None, typer.Option(help="Of JPEG, WebP and AVIF, 1 to 100 [90].")] = None,
     plan: OverPlan = False,
-    models_dir: ModelsDir = None,
-    output_dir: OutputDir = None,
-    device: Device = None,
-    weights: Weights = None,
-    memory: Memory = None,
 ) -> None:
     """Draw over a picture: all of it, or what a mask, a sketch or new room around it says."""
-    given = dict(locals())
     with door() as stop:
         from hires.commands.over_pictures import draw_all, img2img_request, jobs, plans
         from hires.progress import Display
@@ -211,49 +176,17 @@ def _loop_back(engine: Engine, picture: Path, request: Img2Img, given: dict[str,
 
 
 @app.command()
+@takes(SECOND_PASS, MODEL, VAE, SAMPLING, DIALECT, STEERING, FILES, MACHINE)
 def hires(
+    given: Given,
     picture: Annotated[Path, typer.Argument(help="The picture to make larger and draw over.")],
     prompt: Annotated[str | None, typer.Argument(help="What it shows [as its infotext says].")] = None,
     negative: Negative = None,
-    upscaler: Annotated[str | None, typer.Option(help="Latent, Latent (bicubic) ..., None, Lanczos, Nearest.")] = None,
-    scale: Annotated[float | None, typer.Option(help="Enlarge by this factor [2].")] = None,
-    hires_size: Annotated[
-        str | None, typer.Option(help="WIDTHxHEIGHT instead of a factor; 0 for one side keeps the aspect.")
-    ] = None,
-    denoise: Annotated[float | None, typer.Option(help="Denoising strength, 0 to 1 [0.7].")] = None,
-    hires_steps: Annotated[int | None, typer.Option(help="Steps, 0 = as the first pass.")] = None,
-    hires_sampler: Annotated[str | None, typer.Option(help="Another sampler than the first pass'.")] = None,
-    hires_schedule: Annotated[str | None, typer.Option(help="Another schedule.")] = None,
-    hires_prompt: Annotated[str | None, typer.Option(help="Another prompt.")] = None,
-    hires_negative: Annotated[str | None, typer.Option(help="Another negative prompt.")] = None,
-    hires_cfg: Annotated[float | None, typer.Option(help="Another guidance scale.")] = None,
-    hires_checkpoint: Annotated[str | None, typer.Option(help="Another model.")] = None,
-    checkpoint: Checkpoint = None,
-    vae: VaeFile = None,
-    vae_mode: VaeMode = None,
-    vae_tile: VaeTile = None,
-    sampler: Sampler = None,
-    schedule: Schedule = None,
     steps: Annotated[int | None, typer.Option(help="The first pass' steps [as its infotext says, or 20].")] = None,
-    cfg: Cfg = None,
-    seed: Seed = None,
     batch_count: Annotated[int | None, typer.Option(help="Pictures, each with the next seed [1].")] = None,
-    clip_skip: ClipSkip = None,
-    control: Control = None,
-    style: StyleNames = None,
-    styles: StyleFiles = None,
-    dialect: Dialect = None,
-    format: Annotated[str | None, typer.Option(help="png, jpg, webp or avif [png].")] = None,
-    quality: Annotated[int | None, typer.Option(help="Of JPEG, WebP and AVIF, 1 to 100 [90].")] = None,
     plan: OverPlan = False,
-    models_dir: ModelsDir = None,
-    output_dir: OutputDir = None,
-    device: Device = None,
-    weights: Weights = None,
-    memory: Memory = None,
 ) -> None:
     """Hires fix on a picture that is there: its second pass alone, by the picture's own settings and these."""
-    given = dict(locals())
     with door() as stop:
         from hires.commands.over_pictures import hires_request
         from hires.progress import Display
