@@ -15,7 +15,7 @@ from PIL import Image
 
 from hires.api import Engine
 from hires.errors import HiresError
-from hires.graph.validate import error_body, node_errors
+from hires.graph.fault_answers import error_body, node_errors
 from hires.graph.workflow import Workflow
 from hires.metadata.files import save_png
 from hires.recipes.read_workflow import request_of_workflow

@@ -14,8 +14,10 @@ from hires.graph.cache import ResultCache
 from hires.graph.context import Context, PlainContext
 from hires.graph.declare import Registry, node
 from hires.graph.execute import execute
+from hires.graph.fault_answers import error_body, node_errors
 from hires.graph.inputs import Bool, Choice, FileChoice, Float, Int, OptionalInput, Socket, Text
-from hires.graph.validate import ValidatedWorkflow, error_body, match_types, node_errors, resolve_file, validate
+from hires.graph.node_check import match_types, resolve_file
+from hires.graph.validate import ValidatedWorkflow, validate
 from hires.graph.workflow import Workflow
 
 

@@ -17,8 +17,11 @@ from hires.graph.cache import CachedResult, ResultCache
 from hires.graph.calls import blockers, bound_to, call_node, spread
 from hires.graph.context import Context
 from hires.graph.declare import ExecutionBlocker, NodeResult, NodeType, Registry, call_hook
+from hires.graph.expansion import expanded
 from hires.graph.keys import node_key
+from hires.graph.node_check import ValidNode
 from hires.graph.order import strong_components
+from hires.graph.passing import combined, hidden_of, inputs_of
 from hires.graph.report import (
     Event,
     Failure,
@@ -32,8 +35,8 @@ from hires.graph.report import (
     Status,
     failure_of,
 )
-from hires.graph.validate import ValidatedWorkflow, ValidNode
-from hires.graph.workflow import Link, as_constant, as_link
+from hires.graph.validate import ValidatedWorkflow
+from hires.graph.workflow import as_link
 
 MAX_NODES_IN_RUN = 200_000
 """Nodes that expand into nodes that expand ... end here."""
@@ -166,7 +169,7 @@ class _Run:
         try:
             if node_id in self.expansions:
                 expansion = self.expansions.pop(node_id)
-                self._finish(node_id, self._combine(node.type, expansion.calls), expansion.seconds)
+                self._finish(node_id, combined(node.type, expansion.calls, self.results), expansion.seconds)
                 return
             if node_id not in self.lazy_seconds:
                 if self._reuse(node_id):  # another node did the same work since the plan was made
@@ -176,7 +179,7 @@ class _Run:
                 self.lazy_seconds[node_id] = 0.0
                 self._emit(NodeStarted(node_id, node.type.name, self._display(node_id), self.parent.get(node_id)))
             view = self.context.for_node(node_id, self.keys[node_id], self.prompt, self._progress_of(node_id))
-            inputs = self._inputs(node)
+            inputs = inputs_of(node, self.results)
             wanted = self._wanted(node, inputs, view)
             if wanted:
                 self._wait_for(node_id, wanted)
@@ -187,9 +190,9 @@ class _Run:
             if any(call.expand for call in calls):
                 self._expand(node, calls, seconds)
             elif blocker is not None:
-                self._block(node_id, self._combine(node.type, calls), blocker, seconds, inputs)
+                self._block(node_id, combined(node.type, calls, self.results), blocker, seconds, inputs)
             else:
-                self._finish(node_id, self._combine(node.type, calls), seconds, view.notes)
+                self._finish(node_id, combined(node.type, calls, self.results), seconds, view.notes)
         except Interrupted:
             raise
         except Exception as error:
@@ -297,31 +300,13 @@ class _Run:
         """What the node needs for certain, and what it asked for beyond that."""
         return [*self._strong_sources(node_id), *self.asked.get(node_id, ())]
 
-    def _inputs(self, node: ValidNode) -> dict[str, list[Any]]:
-        """Input name -> list of values; a lazy input that was not asked for is None."""
-        inputs: dict[str, list[Any]] = {}
-        for entry in node.type.inputs:
-            if entry.name in node.links:
-                link = node.links[entry.name]
-                result = self.results.get(link.node)
-                if result is None:
-                    inputs[entry.name] = [None]
-                else:
-                    # A copy: a node that takes whole lists may change them.
-                    inputs[entry.name] = list(result.outputs[link.slot]) if link.slot < len(result.outputs) else []
-            elif entry.name in node.constants:
-                inputs[entry.name] = [node.constants[entry.name]]
-            elif entry.is_widget and entry.name in node.type.defaults:
-                inputs[entry.name] = [node.type.defaults[entry.name]]
-        return inputs
-
     def _wanted(self, node: ValidNode, inputs: Mapping[str, list[Any]], view: Context) -> list[str]:
         """The sources of lazy inputs that the node asks for and that have no result yet."""
         hook = node.type.check_lazy_status
         unknown = [name for name, link in node.links.items() if link.node not in self.results]
         if hook is None or not unknown:
             return []
-        hidden = self._hidden(node)
+        hidden = hidden_of(node, self.prompt, self.context.extra_pnginfo)
         names: list[str] = []
         if node.type.instantiate is not None:
             hook = bound_to(hook, self.cache.instance(node.id, node.type.name, node.type.instantiate))
@@ -337,43 +322,10 @@ class _Run:
         function: Callable[..., Any] = node.type.function
         if node.type.instantiate is not None:
             function = bound_to(function, self.cache.instance(node.id, node.type.name, node.type.instantiate))
-        more = self._hidden(node)
+        more = hidden_of(node, self.prompt, self.context.extra_pnginfo)
         if node.type.context_parameter is not None:
             more[node.type.context_parameter] = view
         return call_node(node.type, function, inputs, more, self.context.check_interrupted)
-
-    def _hidden(self, node: ValidNode) -> dict[str, Any]:
-        values: dict[str, Any] = {
-            "PROMPT": self.prompt,
-            "DYNPROMPT": self.prompt,
-            "EXTRA_PNGINFO": self.context.extra_pnginfo,
-            "UNIQUE_ID": node.id,
-        }
-        given = {name: values.get(kind) for name, kind in node.type.hidden.items()}
-        return {name: [value] for name, value in given.items()} if node.type.input_is_list else given
-
-    def _combine(self, node_type: NodeType, calls: Iterable[NodeResult]) -> CachedResult:
-        """The results of the calls in one list per output, links into an expansion replaced by what they lead to."""
-        outputs: tuple[list[Any], ...] = tuple([] for _ in node_type.outputs)
-        ui: dict[str, list[Any]] | None = None
-        for call in calls:
-            for slot, value in enumerate(call.outputs[: len(outputs)]):
-                link = as_link(value) if call.expand else None
-                if link is not None:
-                    outputs[slot].extend(self._linked(link))
-                elif node_type.output_is_list[slot] and isinstance(value, list | tuple):
-                    outputs[slot].extend(value)
-                else:
-                    outputs[slot].append(value)
-            if call.ui is not None:
-                ui = ui if ui is not None else {}
-                for name, entries in call.ui.items():
-                    ui.setdefault(name, []).extend(entries)
-        return CachedResult(outputs, ui)
-
-    def _linked(self, link: Link) -> list[Any]:
-        outputs = self.results[link.node].outputs
-        return outputs[link.slot] if 0 <= link.slot < len(outputs) else []
 
     # Expansion
 
@@ -385,7 +337,7 @@ class _Run:
                 continue
             if len(self.nodes) + len(call.expand) > MAX_NODES_IN_RUN:
                 raise HiresError(f"it expands without end: more than {MAX_NODES_IN_RUN} nodes in one run")
-            added = {node_id: self._expanded(node_id, raw, call.expand) for node_id, raw in call.expand.items()}
+            added = expanded(call.expand, self.nodes, self.registry)
             self.nodes |= added
             self.parent |= dict.fromkeys(added, node.id)
             needed += [node_id for node_id, entry in added.items() if entry.type.is_output]
@@ -397,30 +349,6 @@ class _Run:
                     needed.append(link.node)
         self.expansions[node.id] = _Expansion(tuple(calls), seconds)
         self._wait_for(node.id, needed)
-
-    def _expanded(self, node_id: str, raw: Mapping[str, Any], graph: Mapping[str, Any]) -> ValidNode:
-        if node_id in self.nodes:
-            raise HiresError(f"it expands into a node with the id {node_id!r}, which is taken")
-        node_type = self.registry.get(raw.get("class_type", ""))
-        if node_type is None:
-            raise HiresError(f"it expands into a node of the unknown class {raw.get('class_type')!r}")
-        links: dict[str, Link] = {}
-        constants: dict[str, Any] = {}
-        for name, value in raw.get("inputs", {}).items():
-            link = as_link(value)
-            if name not in node_type.by_name:
-                continue
-            if link is None:
-                constants[name] = as_constant(value)
-            elif link.node in graph or link.node in self.nodes:
-                links[name] = link
-            else:
-                raise HiresError(f"it expands into a link to the node {link.node!r}, which does not exist")
-        given = {*links, *constants, *node_type.defaults}
-        absent = [entry.name for entry in node_type.inputs if entry.required and entry.name not in given]
-        if absent:
-            raise HiresError(f"it expands into a {node_type.name} without the input {absent[0]!r}")
-        return ValidNode(node_id, node_type, constants, links)
 
     # Endings
 

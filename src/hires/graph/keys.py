@@ -16,7 +16,7 @@ from hires.errors import HiresError
 from hires.graph.context import Context
 from hires.graph.declare import call_hook
 from hires.graph.inputs import FileChoice
-from hires.graph.validate import ValidNode
+from hires.graph.node_check import ValidNode
 
 
 class UnnameableError(Exception):

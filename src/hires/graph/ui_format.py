@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from hires.errors import Fault, WorkflowError
 from hires.graph.context import Context
 from hires.graph.declare import Registry
+from hires.graph.node_check import match_types
 from hires.graph.order import strong_components
 from hires.graph.packs import pack_of
 from hires.graph.ui_graph import (
@@ -33,7 +34,6 @@ from hires.graph.ui_graph import (
 )
 from hires.graph.ui_text import replace_tokens
 from hires.graph.ui_values import widget_slots, widget_values
-from hires.graph.validate import match_types
 from hires.graph.workflow import DEFAULT_LIMITS, Limits, Link, as_link
 
 NOTES = ("Note", "MarkdownNote")

@@ -13,9 +13,9 @@ from typing import Any
 from hires.graph.context import Context
 from hires.graph.declare import NodeType, Registry
 from hires.graph.inputs import NOTHING, Input
+from hires.graph.node_check import COERCIONS
 from hires.graph.order import strong_components
 from hires.graph.ui_values import companion_values, default_value
-from hires.graph.validate import COERCIONS
 from hires.graph.workflow import Link, Workflow, WorkflowNode, as_constant
 
 COLUMN_GAP, ROW_GAP, TOP = 60, 50, 80

@@ -13,7 +13,7 @@ from pathlib import Path
 from hires.errors import SettingError
 from hires.graph.context import Context
 from hires.graph.kept import KeptWork, Pieces
-from hires.graph.validate import resolve_file
+from hires.graph.node_check import resolve_file
 from hires.imaging.upscalers import PLAIN as PLAIN_UPSCALERS
 from hires.models.budget import Budget
 from hires.models.faces.restorer import face_restorer_names, restorer_files

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hires.errors import HiresError
-from hires.graph.validate import ValidatedWorkflow, ValidNode
+from hires.graph.node_check import ValidNode
+from hires.graph.validate import ValidatedWorkflow
 from hires.imaging.sizes import LATENT
 from hires.imaging.targets import by_factor, to_size
 from hires.nodes.context import RunContext

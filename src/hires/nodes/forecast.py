@@ -11,7 +11,8 @@ from typing import Any
 from torch import nn
 
 from hires.errors import HiresError, MemoryLimitError, ModelFileError
-from hires.graph.validate import ValidatedWorkflow, ValidNode
+from hires.graph.node_check import ValidNode
+from hires.graph.validate import ValidatedWorkflow
 from hires.imaging.sizes import LATENT
 from hires.imaging.upscalers import PLAIN
 from hires.models.budget import Budget, Choice, in_words

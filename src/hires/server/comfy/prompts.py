@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hires.errors import HiresError, Interrupted, WorkflowError, is_out_of_memory
-from hires.graph.validate import ValidatedWorkflow, error_body, fault_json, node_errors
+from hires.graph.fault_answers import error_body, fault_json, node_errors
+from hires.graph.validate import ValidatedWorkflow
 from hires.graph.workflow import Limits, Workflow, check_json, read_json
 from hires.server.comfy.channels import Channels, text_message
 from hires.server.comfy.telling import Telling, milliseconds
