@@ -2,6 +2,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+QUIET := --disable-pip-version-check --progress-bar off -q -c constraints.txt
+# uv unpacks torch in a third of pip's time; where it cannot be had, or knows no way to the registry, pip does it
+INSTALL = @install() { echo "installing $$1 ..."; \
+	$(BIN)/python -m pip install $(QUIET) uv && $(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e "$$1" || \
+	$(BIN)/python -m pip install $(QUIET) -e "$$1"; }; install
 SOURCES := pyproject.toml constraints.txt
 
 .PHONY: demo test lint slow clean
@@ -22,11 +27,11 @@ slow: $(VENV)/.dev
 $(VENV)/.installed: $(SOURCES)
 	$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(f'hires needs Python 3.11 or newer, this is {v[0]}.{v[1]}: make demo PYTHON=python3.11' if v < (3, 11) else 0)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -q -c constraints.txt -e .
+	$(INSTALL) .
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -q -c constraints.txt -e ".[dev]"
+	$(INSTALL) ".[dev]"
 	touch $@
 
 clean:
