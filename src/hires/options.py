@@ -11,6 +11,7 @@ from typing import Any
 from hires.errors import SettingError, WorkflowError
 from hires.graph.context import PlainContext
 from hires.recipes.controlnets import parse_unit
+from hires.recipes.fine_sampling import fine_from_words
 from hires.recipes.read_file import request_in
 from hires.recipes.request import HiresFix, Refiner, Txt2Img
 from hires.recipes.tiled import DeepShrink, TiledDiffusion
@@ -98,6 +99,8 @@ def request_from_options(given: Mapping[str, Any]) -> Txt2Img:
     if given.get("seed_resize_from") is not None:
         width, height = parse_size(given["seed_resize_from"], "--seed-resize-from")
         changes |= {"seed_resize_width": width, "seed_resize_height": height}
+    if given.get("sampling"):
+        changes["fine"] = fine_from_words(given["sampling"], request.fine)
     request = replace(request, save_first_pass=bool(given.get("save_first_pass")), **changes)
     if given.get("deep_shrink") is not None:
         shrink = replace(request.deep_shrink or DeepShrink(), factor=given["deep_shrink"])

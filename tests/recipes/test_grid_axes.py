@@ -216,15 +216,30 @@ def test_sizes_tiles_and_refiners() -> None:
         ("FP8 mode", "Enable"),
         ("Token merging ratio", "0.5"),
         ("Face restore", "GFPGAN"),
-        ("UniPC Order", "2"),
-        ("Schedule rho", "7"),
-        ("SGM noise multiplier", "True"),
+        ("UniPC Order", "two"),
+        ("Schedule rho", "much"),
+        ("SGM noise multiplier", "perhaps"),
     ],
 )
 def test_an_unknown_value_is_refused_with_its_axis(label: str, text: str) -> None:
     with pytest.raises(SettingError) as caught:
         along(BASE, label, text)
     assert str(caught.value).startswith(f"X axis, {label}: ") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("label", "text", "name", "value"),
+    [
+        ("UniPC Order", "2", "unipc_order", 2),
+        ("Schedule rho", "5", "schedule_rho", 5.0),
+        ("SGM noise multiplier", "True", "sgm_noise", True),
+        ("Negative Guidance minimum sigma", "1.5", "ngms", 1.5),
+        ("Beta schedule alpha", "0.7", "beta_alpha", 0.7),
+    ],
+)
+def test_an_option_of_sampling_is_an_axis(label: str, text: str, name: str, value: Any) -> None:
+    (request,) = along(BASE, label, text)
+    assert isinstance(request, Txt2Img) and request.fine.changed() == {name: value}
 
 
 @pytest.mark.parametrize(

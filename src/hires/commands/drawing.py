@@ -68,6 +68,10 @@ def txt2img(
     s_tmin: Annotated[float | None, typer.Option(help="Lowest sigma with churn.")] = None,
     s_tmax: Annotated[float | None, typer.Option(help="Highest sigma with churn, 0 = any.")] = None,
     s_noise: Annotated[float | None, typer.Option(help="Factor on the noise that samplers add.")] = None,
+    sampling: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A1111's further options, like schedule_rho=5; see docs/numbers.md."),
+    ] = None,
     tiled: Tiled = None,
     tile_passes: Annotated[str | None, typer.Option(help="Tiles in: both passes, first pass or second pass.")] = None,
     deep_shrink: Annotated[

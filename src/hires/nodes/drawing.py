@@ -27,6 +27,7 @@ from hires.nodes.latents import changed
 from hires.nodes.regions import with_region_noise
 from hires.nodes.resolve import resolve_sides
 from hires.nodes.types import ConditioningList, LatentDict
+from hires.nodes.webui_sampling import skipped_negative
 from hires.sampling import run as runs
 from hires.sampling.guidance import Cond, Guidance, Rule, masked, tensor_key
 from hires.sampling.inpainting import Masking, masked_webui
@@ -198,6 +199,7 @@ def sample_plan(
         calls_a_step=sampler.calls,
         fractional_timesteps=plan.dialect == "webui",
         rules=guidance_rules(run.model, plan.levels, state.x.shape, combine),
+        skipped=skipped_negative(run.model, plan),
         tiles=joint_tiles(run.model, plan.sigmas, run.seed, run.first_step),
         on_call=said.on_call,
         together=entries_together(run.model, state.x.shape, context),

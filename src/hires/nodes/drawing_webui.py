@@ -15,14 +15,16 @@ from hires.nodes.drawing import Run, check_model, noise_mask, run_noise, sample_
 from hires.nodes.guiding import noise_levels
 from hires.nodes.latents import changed
 from hires.nodes.types import ConditioningList, LatentDict
+from hires.nodes.webui_sampling import webui_sampling_of
 from hires.sampling import run as runs
 from hires.sampling.inpainting import Masking, start_factor
 from hires.sampling.noise import Source, image_noise
 from hires.sampling.schedules import run_sigmas, window
-from hires.sampling.schedules_webui import BY_NAME, ScheduleOptions
+from hires.sampling.schedules_webui import BY_NAME
 from hires.sampling.state import Option, Plan, State
 from hires.sampling.webui import SAMPLERS, webui_plan, webui_schedule
 
+UNIPC = "UniPC"
 PER_IMAGE = ("mask", "concat_latent_image", "concat_mask")
 """Options of conditioning that may hold a tensor for each image of the batch."""
 
@@ -101,7 +103,9 @@ def draw_webui(run: Run, noise: WebuiNoise, options: WebuiOptions, context: RunC
             drawn.append(samples[index : index + 1])
             continue
         else:
-            state = runs.start(plan, scaled_latent(one), _starting(initial, plan, noise))
+            sgm = webui_sampling_of(run.model).sgm_noise and run.denoise >= 1.0
+            start_noise = _starting(initial, plan, noise)
+            state = runs.start(plan, scaled_latent(one), start_noise, sgm_noise_multiplier=sgm)
         until = run.end - start if stops else None
         one = replace(one, model=_distilled(run), first_step=start)
         state = sample_plan(one, plan, state, initial, context, until, (index, len(rows)))
@@ -195,7 +199,9 @@ def _plan(run: Run, noise: WebuiNoise, options: WebuiOptions) -> Plan:
     """The whole schedule from the window's start; cut at its end only where no noise is to be left over."""
     levels = noise_levels(run.model)
     label, schedule = webui_label(run.sampler), webui_spacing(run.scheduler)
-    schedule_options = ScheduleOptions(sdxl=run.model.family.startswith("sdxl"), original=noise.original)
+    chosen = webui_sampling_of(run.model)
+    sdxl = run.model.family.startswith("sdxl")
+    schedule_options = replace(chosen.schedule, sdxl=sdxl, original=noise.original)
     source = cast(Source, noise.source)
     if label is not None and schedule is not None:
         # the plan of the whole schedule, so that runs which end at different steps share what they begin with
@@ -208,7 +214,9 @@ def _plan(run: Run, noise: WebuiNoise, options: WebuiOptions) -> Plan:
             denoising=None if run.denoise >= 1.0 else run.denoise,
             fixed_steps=run.fixed_steps,
             schedule_options=schedule_options,
-            options=options.given(),
+            options=options.given() | (chosen.unipc if label == UNIPC else {}),
+            skip_type=chosen.unipc_skip,
+            discard_penultimate=chosen.discard_penultimate,
             rng_source=source,
             ensd=noise.ensd,
         )
@@ -216,9 +224,9 @@ def _plan(run: Run, noise: WebuiNoise, options: WebuiOptions) -> Plan:
         # what the web UI does not have runs on ComfyUI's schedule, still with a seed for every image
         sigmas = run_sigmas(run.sampler, run.scheduler, run.steps, levels, run.denoise)
         known = runs.find_sampler(run.sampler).options
-        chosen = {key: value for key, value in options.given().items() if key in known}
+        given = {key: value for key, value in options.given().items() if key in known}
         plan = runs.make_plan(
-            run.sampler, sigmas, run.seed, chosen, dialect="webui", rng_source=source, ensd=noise.ensd, levels=levels
+            run.sampler, sigmas, run.seed, given, dialect="webui", rng_source=source, ensd=noise.ensd, levels=levels
         )
     return _windowed(plan, run)
 

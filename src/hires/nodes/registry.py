@@ -34,6 +34,7 @@ from hires.nodes import (
     upscaling,
     vae,
     vae_tiled,
+    webui_sampling,
 )
 from hires.nodes.efficiency import evaluate, pictures, scripts, stacks, xy_files, xy_manual, xy_numbers
 from hires.nodes.efficiency import loaders as efficient_loaders
@@ -85,5 +86,6 @@ def node_registry() -> Registry:
         tile_words,
         img2img,
         inpainting,
+        webui_sampling,
         *EFFICIENCY,
     )

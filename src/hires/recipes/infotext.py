@@ -12,6 +12,8 @@ from hires.errors import SettingError
 from hires.metadata.infotext import Infotext, read_infotext, write_infotext
 from hires.recipes.controlnets import controlnet_fields
 from hires.recipes.facts import ModelFacts
+from hires.recipes.fine_sampling import LABELS as FINE_LABELS
+from hires.recipes.fine_sampling import fine_fields, fine_in
 from hires.recipes.networks import embedding_hashes, lora_hashes, stated_hashes
 from hires.recipes.request import HiresFix, Refiner, Templates, Txt2Img
 from hires.recipes.tiled import FIELD as TILED
@@ -172,7 +174,7 @@ def _sampler_fields(request: Txt2Img) -> dict[str, Any]:
     ):
         if value != default:
             fields[key] = number(value)
-    return fields
+    return fields | fine_fields(request.fine, number)
 
 
 def _refiner_fields(refiner: Refiner, facts: Mapping[str, ModelFacts]) -> dict[str, Any]:
@@ -233,6 +235,7 @@ def request_from(text: str) -> Txt2Img:
         s_tmin=known.read("Sigma tmin", float, 0.0),
         s_tmax=known.read("Sigma tmax", float, 0.0),
         s_noise=known.read("Sigma noise", float, 1.0),
+        fine=fine_in(info.fields),
         dialect=info.fields.get("Dialect", "webui"),
         original_quirks=not info.fields.get("Version", "").startswith("hires") or "Original quirks" in info.fields,
         extra_fields=unknown_fields(info),
@@ -257,7 +260,7 @@ KNOWN = frozenset(
         *("Hires schedule type", "Hires resize", "Hires upscale", "Hires steps", "Hires upscaler", "First pass size"),
         *("Emphasis", "Eta", "Sigma churn", "Sigma tmin", "Sigma tmax", "Sigma noise", "Dialect", "Original quirks"),
         *("Refiner", "Refiner switch step", "Refiner switch at", "Refiner switch by sampling steps", "Hires refiner"),
-        *("Version", "Comma backtrack", "Prompt comments", OLD_TIMELINES, *TEMPLATES),
+        *("Version", "Comma backtrack", "Prompt comments", OLD_TIMELINES, *TEMPLATES, *FINE_LABELS.values()),
     )
 )
 """The fields that a request reads and writes."""

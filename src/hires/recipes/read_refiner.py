@@ -55,7 +55,8 @@ def _pair(workflow: Workflow, node_id: str) -> _HandOver | None:
     if link is None or base is None or base.class_type != PAIR or _settings(base) != _settings(refiner):
         return None
     first, then = _window(base), _window(refiner)
-    loader = _class_of(workflow.nodes, refiner.inputs.get("model"), "CheckpointLoaderSimple")
+    options = _class_of(workflow.nodes, refiner.inputs.get("model"), "HiresWebuiSampling")
+    loader = _class_of(workflow.nodes, (options or refiner).inputs.get("model"), "CheckpointLoaderSimple")
     steps = refiner.inputs.get("steps")
     if first is None or then is None or loader is None or not isinstance(steps, int):
         return None

@@ -20,6 +20,7 @@ from hires.graph.inputs import NOTHING
 from hires.graph.workflow import Link, Workflow, as_constant, as_link
 from hires.imaging.sizes import LATENT, floor_to_latent
 from hires.imaging.upscalers import LATENT_UPSCALERS
+from hires.recipes.fine_sampling import FineSampling
 from hires.recipes.infotext import number
 from hires.recipes.networks import network_tags
 from hires.recipes.read_refiner import read_refiner
@@ -189,9 +190,17 @@ class _Reader:
             raise self._refused(crop, "it does not crop as a hires pass to a size does")
         return {"width": cut["width"], "height": cut["height"]}
 
-    def _loras(self, sampler: str, clip: str) -> tuple[str, str, list[str]]:
+    def _fine(self, sampler: str) -> tuple[str, FineSampling]:
+        """The model of a sampler and the options of sampling that lie over it."""
+        model = self._link(sampler, "model").node
+        if self._class(model) != "HiresWebuiSampling":
+            return model, FineSampling()
+        options = self._check(model, "HiresWebuiSampling")
+        return self._link(options, "model").node, FineSampling(**self._values(options))
+
+    def _loras(self, model: str, clip: str) -> tuple[str, str, list[str]]:
         """The loaders of model and clip behind the LoRAs that both go through, and these as tags."""
-        model, tags = self._link(sampler, "model").node, []
+        tags = []
         while self._class(model) == "LoraLoader":
             if clip != model:
                 raise self._refused(model, "the text encoder does not go through it as the model does")
@@ -240,7 +249,8 @@ class _Reader:
             layer = self._check(clip, "CLIPSetLastLayer")
             skip = -int(self._values(layer)["stop_at_clip_layer"])
             clip = self._link(layer, "clip").node
-        loader, clip, tags = self._loras(sampler, clip)
+        model, fine = self._fine(sampler)
+        loader, clip, tags = self._loras(model, clip)
         name = str(self._values(loader)["ckpt_name"])
         if str(self._values(self._check(clip, "CheckpointLoaderSimple"))["ckpt_name"]) != name:
             raise self._refused(clip, "the text encoder is another checkpoint's than the model")
@@ -256,7 +266,7 @@ class _Reader:
         if any(text.get("dialect", "comfyui") != dialect for text in texts.values()):
             raise self._refused(sampler, "its prompts are encoded in another dialect than it draws in")
         positive = _with_tags(str(texts["positive"]["text"]), tags)
-        return _Prompts(name, positive, str(texts["negative"]["text"]), skip, options)
+        return _Prompts(name, positive, str(texts["negative"]["text"]), skip, {**options, "fine": fine})
 
     def _vae(self, node: str) -> str | None:
         """The file of a VAE that is no checkpoint's own."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from hires.errors import SettingError
 from hires.imaging.sizes import check_size, floor_to_latent
 from hires.recipes.controlnets import ControlNetUnit, check_units
+from hires.recipes.fine_sampling import FineSampling, check_fine
 from hires.recipes.sizes import hires_size
 from hires.recipes.tiled import DeepShrink, TiledDiffusion, check_shrink, check_tiled, with_region_seeds
 
@@ -117,6 +118,7 @@ class Txt2Img:
     s_tmin: float = 0.0
     s_tmax: float = 0.0
     s_noise: float = 1.0
+    fine: FineSampling = field(default_factory=FineSampling)
     dialect: str = "webui"
     original_quirks: bool = False
     styles: tuple[str, ...] = ()
@@ -131,12 +133,12 @@ class Txt2Img:
     quality: int = 90
 
 
-def with_seeds(request: Txt2Img) -> Txt2Img:
-    """The request with -1 replaced by random seeds (the only use of unseeded randomness)."""
-    chooser = random.SystemRandom()
+def with_seeds(request: Txt2Img, chooser: random.Random | None = None) -> Txt2Img:
+    """The request with -1 replaced by random seeds: the only use of unseeded randomness, unless a chooser is given."""
+    chooser = chooser or random.SystemRandom()
     seed = request.seed if request.seed >= 0 else chooser.randrange(RANDOM_SEEDS)
     variation = request.variation_seed if request.variation_seed >= 0 else chooser.randrange(RANDOM_SEEDS)
-    tiled = None if request.tiled is None else with_region_seeds(request.tiled)
+    tiled = None if request.tiled is None else with_region_seeds(request.tiled, chooser)
     return replace(request, seed=seed, variation_seed=variation, tiled=tiled)
 
 
@@ -169,6 +171,10 @@ def check_request(request: Txt2Img, max_megapixels: float) -> None:
     if request.deep_shrink is not None:
         check_shrink(request.deep_shrink)
     check_units(request.controlnets)
+    check_fine(request.fine)
+    if request.fine.changed() and request.dialect != "webui":
+        named = ", ".join(request.fine.changed())
+        raise SettingError(f"ComfyUI's dialect has no sampling options ({named})", "Leave out --dialect comfyui.")
 
 
 def _check_emphasis(emphasis: str) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from hires.errors import SettingError
+from hires.recipes.fine_sampling import FineSampling
 from hires.recipes.request import Refiner, Txt2Img
 from hires.sampling.levels import standard_levels
 from hires.sampling.samplers import ALIASES, SAMPLERS
+from hires.sampling.samplers.webui_uni_pc import SkipType
 from hires.sampling.schedules import SCHEDULES as COMFYUI_SCHEDULES
 from hires.sampling.schedules import run_sigmas
 from hires.sampling.schedules_webui import SCHEDULES as WEBUI_SCHEDULES
+from hires.sampling.schedules_webui import ScheduleOptions
 from hires.sampling.webui import SAMPLERS as WEBUI_SAMPLERS
 from hires.sampling.webui import WebuiSampler, WebuiSchedule, resolve, webui_plan, webui_schedule
 
+UNIPC = "UniPC"
 COMFYUI_DEFAULT = "normal"
 """The schedule that Automatic stands for with a sampler that the web UI does not have."""
 
@@ -131,11 +135,27 @@ def switch_step(request: Txt2Img, sampler: str, schedule: str, steps: int, start
     if isinstance(entry, str) or isinstance(spacing, str):
         sigmas = run_sigmas(*node_names(sampler, schedule, "webui"), steps, levels)
     else:
-        sigmas = webui_plan(entry.label, spacing.label, steps, levels, [0]).sigmas
+        fine = request.fine
+        sigmas = webui_plan(
+            entry.label,
+            spacing.label,
+            steps,
+            levels,
+            [0],
+            schedule_options=_schedule_options(fine),
+            options={"order": fine.unipc_order} if entry.label == UNIPC else None,
+            skip_type=cast(SkipType, fine.unipc_skip),
+            discard_penultimate=fine.discard_penultimate,
+        ).sigmas
     for step in range(start, min(steps, len(sigmas) - 1)):
         if (999 - int(levels.timestep(sigmas[step]))) / 1000 >= refiner.switch_at:
             return step
     return steps
+
+
+def _schedule_options(fine: FineSampling) -> ScheduleOptions:
+    ends = (fine.schedule_min, fine.schedule_max, fine.schedule_rho)
+    return ScheduleOptions(*ends, fine.beta_alpha, fine.beta_beta, fine.old_karras)
 
 
 def sampler_rows() -> list[tuple[str, str, str, str]]:

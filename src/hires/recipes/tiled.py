@@ -111,9 +111,9 @@ def check_shrink(shrink: DeepShrink) -> None:
         )
 
 
-def with_region_seeds(tiled: TiledDiffusion) -> TiledDiffusion:
+def with_region_seeds(tiled: TiledDiffusion, chooser: random.Random | None = None) -> TiledDiffusion:
     """Regions' seeds of -1 replaced by random ones, as the extension does."""
-    chooser = random.SystemRandom()
+    chooser = chooser or random.SystemRandom()
     regions = [
         region if region.seed >= 0 else replace(region, seed=chooser.randrange(RANDOM_SEEDS))
         for region in tiled.regions

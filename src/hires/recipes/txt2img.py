@@ -11,6 +11,7 @@ from hires.imaging.upscalers import LATENT_UPSCALERS, PLAIN, same_name
 from hires.recipes.controlnets import steered
 from hires.recipes.draft import Draft, Link
 from hires.recipes.facts import ModelFacts
+from hires.recipes.fine_sampling import fine_model
 from hires.recipes.infotext import infotext
 from hires.recipes.networks import lay_over, without_tags
 from hires.recipes.request import HiresFix, Refiner, Txt2Img, delivered_size
@@ -162,7 +163,8 @@ def guided(draft: Draft, request: Txt2Img, part: Pass, checkpoint: str, facts: F
         positive, negative = add_regions(draft, positive, negative, part.tiled, encode)
     second = part.calls_before > 0
     positive, negative = steered(draft, request, positive, negative, delivered_size(request), second=second)
-    return {"model": _patched(draft, model, part), "positive": positive, "negative": negative}
+    model = fine_model(draft, _patched(draft, model, part), request.fine)
+    return {"model": model, "positive": positive, "negative": negative}
 
 
 def _patched(draft: Draft, model: Link, part: Pass) -> Link:

@@ -19,6 +19,7 @@ from torch import Tensor
 from hires.errors import is_out_of_memory
 from hires.sampling.jobs import Clock, Job, Place, Sums, Tiles, concat_crop, groups_of, jobs_of, repeated
 from hires.sampling.levels import NoiseLevels, denoised
+from hires.sampling.skipping import SkippedNegative
 from hires.sampling.state import Prediction
 
 ALWAYS = (0, 2**62)
@@ -129,7 +130,7 @@ class Guidance:
     """denoised = u + cfg * (c - u), with u not evaluated when cfg is 1 (within 1e-9) unless a sampler needs it.
 
     With AND parts: u + sum_i w_i * cfg * (c_i - u) (A1111). `rules` change the guided estimate, one after the other.
-    `calls_a_step` is the most calls that the sampler makes in a step.
+    `calls_a_step` is the most calls that the sampler makes in a step. `skipped` calls do without the negative side.
     `fractional_timesteps` interpolates sigma -> timestep as A1111 does; ComfyUI takes the nearest.
     With `tiles` every entry is evaluated on crops that are joined again, at every call; the loop of a run tells the
     `clock` its steps, and on_call(done, all) hears of each call of the network over tiles before it is made.
@@ -146,6 +147,7 @@ class Guidance:
     calls_a_step: int = 3
     fractional_timesteps: bool = False
     rules: tuple[Rule, ...] = ()
+    skipped: SkippedNegative = field(default_factory=SkippedNegative)
     tiles: Tiles | None = None
     clock: Clock = field(default_factory=Clock)
     on_call: Callable[[int, int], None] | None = None
@@ -160,6 +162,8 @@ class Guidance:
             parts = self._evaluate(x, sigma, [positive])
             return Prediction(self._ruled(x, sigma, call, parts[0], None, parts[0]), None)
         anded = [cond for cond in positive if cond.and_weight is not None]
+        if self._may_skip() and self.skipped.applies(level, call):
+            return self._without_negative(x, sigma, call, positive, anded)
         if anded:
             uncond, *parts = self._evaluate(x, sigma, [negative, *([cond] for cond in anded)])
             guided = uncond
@@ -170,6 +174,16 @@ class Guidance:
         cond, uncond = self._evaluate(x, sigma, [positive, negative])
         guided = uncond + (cond - uncond) * self.cfg
         return Prediction(self._ruled(x, sigma, call, cond, uncond, guided), uncond)
+
+    def _without_negative(
+        self, x: Tensor, sigma: Tensor, call: int, positive: list[Cond], anded: list[Cond]
+    ) -> Prediction:
+        """The positive side alone; of AND parts the first stands where the negative prompt would, at a cfg of 1."""
+        first, *others = self._evaluate(x, sigma, [[cond] for cond in anded] or [positive])
+        guided = first
+        for entry, part in zip(anded[1:], others, strict=True):
+            guided = guided + (part - first) * (entry.and_weight or 0.0)
+        return Prediction(self._ruled(x, sigma, call, guided, None, guided), first)
 
     def _ruled(
         self, x: Tensor, sigma: Tensor, call: int, cond: Tensor, uncond: Tensor | None, guided: Tensor
@@ -198,6 +212,8 @@ class Guidance:
         digest.update(f"{self._uses_uncond()} {self.fractional_timesteps}".encode())
         for rule in self.rules:
             digest.update(b"rule" + rule.key)
+        if self._uses_uncond() and self._may_skip():
+            digest.update(self.skipped.key(calls, self.calls_a_step, sigma_next))
         if self.tiles is not None:
             digest.update(b"tiles" + self.tiles.key(step))
         for side in (self.positive, self.negative if self._uses_uncond() else ()):
@@ -210,6 +226,10 @@ class Guidance:
                     window = (max(first, 0), min(last, self.calls_a_step - 1))
                     digest.update(cond.key + repr(window).encode())
         return digest.digest()
+
+    def _may_skip(self) -> bool:
+        """A rule that cannot do without the negative side is not asked to."""
+        return bool(self.skipped) and not any(rule.needs_uncond for rule in self.rules)
 
     def _uses_uncond(self) -> bool:
         anded = any(cond.and_weight is not None for cond in self.positive)

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hires.sampling.state import Option
 
+UNIPC_VARIANTS = ("bh1", "bh2", "vary_coeff")
+UNIPC_SKIPS = ("time_uniform", "time_quadratic", "logSNR")
+
 
 @dataclass(frozen=True)
 class WebuiSampler:

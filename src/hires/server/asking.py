@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from hires.errors import SettingError
+from hires.recipes.fine_sampling import FineSampling, fine_from_options
 from hires.recipes.infotext import request_from
 from hires.recipes.request import HiresFix, Refiner, Txt2Img
 from hires.recipes.samplers import chosen
@@ -49,7 +50,7 @@ def request_of(body: Drawn, options: Mapping[str, Any]) -> Txt2Img:
         **_seed_resize(asked),
         **_by_options(options),
     )
-    request = replace(request, **_sigmas(asked, request.sampler))
+    request = replace(request, **_sigmas(asked, request.sampler), fine=_fine(asked))
     if body.disable_extra_networks:
         request = replace(request, prompt=split_networks(request.prompt)[0])
     return request
@@ -91,7 +92,6 @@ def _refuse_absent(body: Drawn) -> None:
     for name, asked, instead in (
         ("restore_faces", body.restore_faces, "Restore faces by the extra-single-image route."),
         ("tiling", body.tiling, "Send false."),
-        ("s_min_uncond", body.s_min_uncond, "Send 0."),
     ):
         if asked:
             raise SettingError(f"{name} is not there in this interface", instead)
@@ -136,6 +136,12 @@ def _sigmas(asked: _Asked, sampler: str) -> dict[str, Any]:
         given = getattr(body, name)
         values[name] = given if given is not None else getattr(base, name) if asked.from_text else options[name]
     return values
+
+
+def _fine(asked: _Asked) -> FineSampling:
+    """What the options say of schedules and guidance, over an infotext's; a client's own NGMS before both."""
+    fine = fine_from_options(asked.options, asked.base.fine)
+    return fine if asked.body.s_min_uncond is None else replace(fine, ngms=asked.body.s_min_uncond)
 
 
 def _seed_resize(asked: _Asked) -> dict[str, Any]:

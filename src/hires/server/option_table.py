@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from hires.recipes.fine_sampling import server_options
+from hires.sampling.webui_names import UNIPC_SKIPS, UNIPC_VARIANTS
+
 Use = Literal["acts", "kept", "only"]
 
 
@@ -61,9 +64,11 @@ OPTIONS: Mapping[str, Option] = {
         disable_weights_auto_swap=True,
         use_old_scheduling=False,
         live_previews_enable=True,
+        **server_options(),
     ),
     **_table(
         "kept",
+        localization="None",
         grid_save=True,
         grid_only_if_multiple=True,
         samples_save=True,
@@ -104,21 +109,7 @@ OPTIONS: Mapping[str, Option] = {
         sdxl_refiner_high_aesthetic_score=6.0,
         sd_vae_encode_method="Full",
         sd_vae_decode_method="Full",
-        sigma_min=0.0,
-        sigma_max=0.0,
-        rho=0.0,
-        beta_dist_alpha=0.6,
-        beta_dist_beta=0.6,
-        always_discard_next_to_last_sigma=False,
-        sgm_noise_multiplier=False,
-        uni_pc_variant="bh1",
-        uni_pc_skip_type="time_uniform",
-        uni_pc_order=3,
-        uni_pc_lower_order_final=True,
         sd_noise_schedule="Default",
-        skip_early_cond=0.0,
-        s_min_uncond=0.0,
-        s_min_uncond_all=False,
         pad_cond_uncond=False,
         pad_cond_uncond_v0=False,
         token_merging_ratio=0.0,
@@ -126,7 +117,6 @@ OPTIONS: Mapping[str, Option] = {
         token_merging_ratio_hr=0.0,
         face_restoration=False,
         use_old_emphasis_implementation=False,
-        use_old_karras_scheduler_sigmas=False,
         no_dpmpp_sde_batch_determinism=False,
         use_old_hires_fix_width_height=False,
         hires_fix_use_firstpass_conds=False,
@@ -151,5 +141,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "samples_format": ("png", "jpg", "jpeg", "webp", "avif"),
     "randn_source": ("GPU", "CPU", "NV"),
     "hires_fix_refiner_pass": ("first pass", "second pass", "both passes"),
+    "uni_pc_variant": UNIPC_VARIANTS,
+    "uni_pc_skip_type": UNIPC_SKIPS,
     "emphasis": ("None", "Ignore", "Original", "No norm", "ComfyUI"),
 }

@@ -11,6 +11,7 @@ from typing import Any
 from hires.errors import SettingError
 from hires.imaging.upscalers import LATENT_UPSCALERS
 from hires.models.names import close_names
+from hires.recipes.fine_sampling import NO, YES
 from hires.recipes.grids.axes import (
     IMG2IMG,
     TXT2IMG,
@@ -99,6 +100,13 @@ def _random_source(item: str, known: Known) -> str:
     return sources[item.upper()]
 
 
+def _truth(item: str, known: Known) -> bool:
+    """True or false in the words that A1111 takes."""
+    if item.lower() in (*YES, *NO):
+        return item.lower() in YES
+    raise SettingError(f"{item!r} is neither true nor false", "Write True or False.")
+
+
 def only(*neutral: str, why: str) -> Callable[[str, Known], Sequence[str]]:
     """Values of something that hires does not do: none but those that leave it undone."""
 
@@ -150,6 +158,15 @@ def _refiner(request: Request, value: Any, values: Sequence[Any]) -> Request:
     if value is None:
         return with_base(request, refiner=None)
     return with_base(request, refiner=Refiner(value) if own is None else replace(own, checkpoint=value))
+
+
+def _fine(name: str) -> Callable[[Request, Any, Sequence[Any]], Request]:
+    """One of A1111's options of sampling."""
+
+    def apply(request: Request, value: Any, values: Sequence[Any]) -> Request:
+        return with_base(request, fine=replace(base_of(request).fine, **{name: value}))
+
+    return apply
 
 
 def _switch(name: str) -> Callable[[Request, Any, Sequence[Any]], Request]:
@@ -224,17 +241,17 @@ AXES: tuple[Axis, ...] = (
     Axis("Sampler", each(_sampler), field("sampler"), bare=True, choices=_samplers),
     second("Hires sampler", each(_sampler), hires_field("sampler"), tabs=on_txt2img, bare=True, choices=_samplers),
     model("Checkpoint name", apply=field("checkpoint"), bare=True),
-    unmade("Negative Guidance minimum sigma", only("0", "0.0", why="hires always uses the negative prompt")),
+    Axis("Negative Guidance minimum sigma", decimal, _fine("ngms")),
     Axis("Sigma Churn", decimal, field("s_churn")),
     Axis("Sigma min", decimal, field("s_tmin")),
     Axis("Sigma max", decimal, field("s_tmax")),
     Axis("Sigma noise", decimal, field("s_noise")),
     Axis("Schedule type", each(_schedule), field("schedule"), choices=_schedules),
-    unmade("Schedule min sigma", only("0", "0.0", why="hires takes a schedule's bounds from the model")),
-    unmade("Schedule max sigma", only("0", "0.0", why="hires takes a schedule's bounds from the model")),
-    unmade("Schedule rho", only("0", "0.0", why="hires takes a schedule's own rho")),
-    unmade("Beta schedule alpha", only("0.6", why="hires' Beta schedule has alpha 0.6")),
-    unmade("Beta schedule beta", only("0.6", why="hires' Beta schedule has beta 0.6")),
+    Axis("Schedule min sigma", decimal, _fine("schedule_min")),
+    Axis("Schedule max sigma", decimal, _fine("schedule_max")),
+    Axis("Schedule rho", decimal, _fine("schedule_rho")),
+    Axis("Beta schedule alpha", decimal, _fine("beta_alpha")),
+    Axis("Beta schedule beta", decimal, _fine("beta_beta")),
     Axis("Eta", decimal, field("eta")),
     Axis("Clip skip", whole, field("clip_skip")),
     Axis("Denoising", decimal, _denoise, stage=Stage.SECOND_PASS, needs=_needs_second_pass),
@@ -247,15 +264,14 @@ AXES: tuple[Axis, ...] = (
          choices=lambda known: ["Automatic", "None", *known.names("vae")]),
     Axis("Styles", style_lists, add_styles, shown=shown_styles, early=True,
          choices=lambda known: list(known.styles or ())),
-    unmade("UniPC Order", only("3", why="hires' UniPC has order 3"), cost=0.5),
+    Axis("UniPC Order", whole, _fine("unipc_order"), cost=0.5),
     unmade("Face restore", only("none", "false", "no", "n", "0", "off", why="faces are restored by hires upscale"),
            bare=True),
     unmade("Token merging ratio", only("0", "0.0", why="hires does not merge tokens")),
     unmade("Token merging ratio high-res", only("0", "0.0", why="hires does not merge tokens")),
-    unmade("Always discard next-to-last sigma", only("false", why="samplers that need it discard it by themselves"),
-           choices=_listed("False")),
-    unmade("SGM noise multiplier", only("false", why="hires begins from the schedule's own noise"),
-           choices=_listed("False")),
+    Axis("Always discard next-to-last sigma", each(_truth), _fine("discard_penultimate"),
+         choices=_listed("False", "True")),
+    Axis("SGM noise multiplier", each(_truth), _fine("sgm_noise"), choices=_listed("False", "True")),
     Axis(REFINER, each(_checkpoint_or_none), _refiner, stage=Stage.SWITCHED, cost=1.0, shown=base_name, early=True,
          choices=lambda known: ["None", *known.names("checkpoints")]),
     Axis("Refiner switch at", decimal, _switch("switch_at"), stage=Stage.SWITCHED, needs=_needs_refiner),
