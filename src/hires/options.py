@@ -26,6 +26,7 @@ PLAIN = (
     "vae",
     "vae_mode",
     "vae_tile",
+    "seamless",
     "sampler",
     "schedule",
     "steps",

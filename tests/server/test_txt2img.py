@@ -236,7 +236,6 @@ def test_pictures_in_the_format_of_the_options_carry_their_infotext(kind: str, c
         ({"seed": 10**40}, 400, "seed"),
         ({"n_iter": 10**9}, 400, "batch count"),
         ({"restore_faces": True}, 400, "restore_faces"),
-        ({"tiling": True}, 400, "tiling"),
         ({"styles": ["no such"]}, 400, "style"),
         ({"prompt": "(a:1.2) [b:c", "enable_hr": True, "hr_upscaler": "No such"}, 400, "could not find upscaler"),
         ({"refiner_checkpoint": "no such"}, 400, "no file 'no such'"),
@@ -269,3 +268,10 @@ def test_a_fault_of_ours_tells_nothing_and_harms_nobody(client: TestClient, monk
     assert answer.status_code == 500 and answer.json()["error"] == "RuntimeError"
     assert "secret" not in answer.text and "passwd" not in answer.text and "Traceback" not in answer.text
     assert client.post(URL, json=SMALL).status_code == 200
+
+
+def test_tiling_and_ngms_are_heard_and_told(client: TestClient) -> None:
+    answer = client.post(
+        URL, json={"prompt": "a", "steps": 1, "width": 64, "height": 64, "tiling": True, "s_min_uncond": 1.5}
+    )
+    assert "Tiling: True" in told(answer)["infotexts"][0] and "NGMS: 1.5" in told(answer)["infotexts"][0]

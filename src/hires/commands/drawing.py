@@ -72,6 +72,9 @@ def txt2img(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="A1111's further options, like schedule_rho=5; see docs/numbers.md."),
     ] = None,
+    seamless: Annotated[
+        str | None, typer.Option(help="Pictures that go on at their other side: both, x or y (A1111's Tiling).")
+    ] = None,
     tiled: Tiled = None,
     tile_passes: Annotated[str | None, typer.Option(help="Tiles in: both passes, first pass or second pass.")] = None,
     deep_shrink: Annotated[

@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
 from hires.models.layers import Layers
+from hires.models.seamless import going_round
 from hires.models.walk import Patch, Residuals, walk
 
 Family = Literal["sd1", "sd2", "sdxl", "sdxl_refiner"]
@@ -18,6 +19,8 @@ Prediction = Literal["eps", "v", "edm", "x0", "lcm"]
 
 LATENT_SCALES: Mapping[str, float] = {"sd1": 0.18215, "sd2": 0.18215, "sdxl": 0.13025, "sdxl_refiner": 0.13025}
 PIXELS_PER_LATENT = 8
+SEAMLESS = "seamless"
+"""The option of a model that names the sides its pictures go on across (see `going_round`)."""
 
 
 @dataclass(frozen=True)
@@ -82,23 +85,28 @@ class DiffusionModel:
             context.to(**where),
             None if vector is None else vector.to(**where),
         )
-        if self.patches or control is not None:
-            output = walk(self.unet, *inputs, patches=self.patches, sigma=sigma, control=control)
-        else:
-            sample, steps, text, labels = inputs
-            output = self.unet(sample, steps, encoder_hidden_states=text, class_labels=labels, return_dict=False)[0]
+        with going_round(self.unet, self.options.get(SEAMLESS, "off")):
+            if self.patches or control is not None:
+                output = walk(self.unet, *inputs, patches=self.patches, sigma=sigma, control=control)
+            else:
+                sample, steps, text, labels = inputs
+                output = self.unet(sample, steps, encoder_hidden_states=text, class_labels=labels, return_dict=False)[0]
         return output.to(x.device, torch.float32)
 
 
 @dataclass(frozen=True)
 class VaeModel:
-    """An autoencoder between images (batch, height, width, 3) in 0..1 and raw latents (batch, 4, height/8, width/8)."""
+    """An autoencoder between images (batch, height, width, 3) in 0..1 and raw latents (batch, 4, height/8, width/8).
+
+    `seamless` names the sides across which its pictures go on (see `going_round`).
+    """
 
     vae: AutoencoderKL
     identity: str
     device: torch.device
     compute_dtype: torch.dtype
     latent_scale: float
+    seamless: str = "off"
 
     @torch.inference_mode()
     def encode(self, image: Tensor) -> Tensor:
@@ -110,7 +118,8 @@ class VaeModel:
         # Planes one after the other: with channels last, PyTorch's group norm on the CPU takes the variance as
         # E[x²] - E[x]², whose error grows with the picture (512x512: 7e-4 of the result's deviation, else 2e-5).
         pixels = pixels.contiguous()
-        moments = self.vae.encode(pixels.to(self.compute_dtype), return_dict=False)[0]
+        with going_round(self.vae, self.seamless):
+            moments = self.vae.encode(pixels.to(self.compute_dtype), return_dict=False)[0]
         return moments.mean.to("cpu", torch.float32)
 
     @torch.inference_mode()
@@ -121,7 +130,8 @@ class VaeModel:
     @torch.inference_mode()
     def decode_raw(self, latent: Tensor) -> Tensor:
         """What the network gives for a raw latent: (batch, 3, height, width) about -1..1, float32 on the CPU."""
-        pixels: Tensor = self.vae.decode(latent.to(self.device, self.compute_dtype), return_dict=False)[0]
+        with going_round(self.vae, self.seamless):
+            pixels: Tensor = self.vae.decode(latent.to(self.device, self.compute_dtype), return_dict=False)[0]
         return pixels.to("cpu", torch.float32)
 
 

@@ -29,6 +29,7 @@ from hires.nodes import (
     samplers,
     sampling,
     schedules,
+    seamless,
     tile_words,
     tiled_diffusion,
     upscaling,
@@ -87,5 +88,6 @@ def node_registry() -> Registry:
         img2img,
         inpainting,
         webui_sampling,
+        seamless,
         *EFFICIENCY,
     )

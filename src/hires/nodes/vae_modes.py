@@ -117,7 +117,7 @@ def _mended(
     overflow in float32; a foreign layout in bfloat16."""
     if vae.compute_dtype != torch.float16 or bool(torch.isfinite(result).all()):
         return result
-    if is_known_layout(vae.vae):
+    if is_known_layout(vae.vae) and vae.seamless == "off":
         return tiled(TILE // LATENT)
     context.note(f"half precision overflowed in the {what}: done again in bfloat16")
     wide = torch.nn.Module.to(deepcopy(vae.vae), torch.bfloat16)
@@ -133,7 +133,12 @@ def _budgeted(
 
 
 def _layout_permitting(vae: VaeModel, mode: str, context: RunContext) -> str:
-    """The mode, or "blend" where tiles cannot share statistics because the network's layout is foreign."""
+    """The mode, or "blend" where tiles cannot share statistics because the network's layout is foreign; a seamless
+    picture is whole."""
+    if vae.seamless != "off":
+        if mode not in ("auto", "untiled"):
+            context.note(f"a seamless picture goes through the VAE whole, not {mode}")
+        return "untiled"
     if mode in ("auto", "untiled", "blend") or is_known_layout(vae.vae):
         return mode
     context.note(f"this VAE's layout is not known: its tiles are blended instead of {mode}")

@@ -21,6 +21,7 @@ from hires.recipes.tiled import SHRINK_FIELD, read_shrink, read_tiled, shrink_fa
 
 EMPHASIZED = re.compile(r"[(\[\\]|\bBREAK\b")
 """What the way of emphasis makes a difference for; A1111 writes it for such prompts only."""
+TILING = "Tiling"
 OLD_TIMELINES = "Old prompt editing timelines"
 TEMPLATES = ("Template", "Negative Template", "Hires template", "Hires negative template")
 """The prompts before their choices were made; the first two under the names that the Dynamic Prompts extension uses."""
@@ -71,6 +72,8 @@ def infotext_fields(
     if request.ensd and request.eta != 0 and uses_ensd(request.sampler):
         fields["ENSD"] = request.ensd
     fields["RNG"] = request.rng
+    if request.seamless != "off":
+        fields[TILING] = True if request.seamless == "both" else request.seamless
     if request.tiled is not None:
         fields[TILED] = tiled_facts(request.tiled)
     if request.deep_shrink is not None:
@@ -210,6 +213,7 @@ def request_from(text: str) -> Txt2Img:
         vae=_vae(info),
         vae_mode=info.fields.get("VAE mode", Txt2Img.vae_mode),
         vae_tile=known.read("VAE tile", int, Txt2Img.vae_tile),
+        seamless=info.fields.get(TILING, "off").replace("True", "both").replace("False", "off"),
         sampler=info.fields.get("Sampler", "Euler"),
         schedule=_schedule(info),
         steps=known.read("Steps", int, 20),
@@ -260,7 +264,7 @@ KNOWN = frozenset(
         *("Hires schedule type", "Hires resize", "Hires upscale", "Hires steps", "Hires upscaler", "First pass size"),
         *("Emphasis", "Eta", "Sigma churn", "Sigma tmin", "Sigma tmax", "Sigma noise", "Dialect", "Original quirks"),
         *("Refiner", "Refiner switch step", "Refiner switch at", "Refiner switch by sampling steps", "Hires refiner"),
-        *("Version", "Comma backtrack", "Prompt comments", OLD_TIMELINES, *TEMPLATES, *FINE_LABELS.values()),
+        *("Version", "Comma backtrack", "Prompt comments", OLD_TIMELINES, TILING, *TEMPLATES, *FINE_LABELS.values()),
     )
 )
 """The fields that a request reads and writes."""

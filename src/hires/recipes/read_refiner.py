@@ -12,6 +12,8 @@ from hires.graph.workflow import Workflow, WorkflowNode, as_link
 from hires.recipes.request import Refiner
 
 PAIR = "KSamplerAdvanced"
+PATCHES = ("HiresWebuiSampling", "HiresSeamlessModel")
+"""What may lie over a model, the uppermost first."""
 OF_THE_WINDOW = ("add_noise", "start_at_step", "end_at_step", "return_with_leftover_noise")
 OF_THE_MODEL = ("model", "positive", "negative", "latent_image")
 
@@ -55,8 +57,7 @@ def _pair(workflow: Workflow, node_id: str) -> _HandOver | None:
     if link is None or base is None or base.class_type != PAIR or _settings(base) != _settings(refiner):
         return None
     first, then = _window(base), _window(refiner)
-    options = _class_of(workflow.nodes, refiner.inputs.get("model"), "HiresWebuiSampling")
-    loader = _class_of(workflow.nodes, (options or refiner).inputs.get("model"), "CheckpointLoaderSimple")
+    loader = _class_of(workflow.nodes, _under(workflow.nodes, refiner).inputs.get("model"), "CheckpointLoaderSimple")
     steps = refiner.inputs.get("steps")
     if first is None or then is None or loader is None or not isinstance(steps, int):
         return None
@@ -65,6 +66,14 @@ def _pair(workflow: Workflow, node_id: str) -> _HandOver | None:
         return None
     before = _class_of(workflow.nodes, base.inputs.get("latent_image"), "EmptyLatentImage")
     return _HandOver(link.node, node_id, then[0] - first[0], str(loader.inputs.get("ckpt_name")), before is not None)
+
+
+def _under(nodes: Mapping[str, WorkflowNode], sampler: WorkflowNode) -> WorkflowNode:
+    """The node whose model is the network that a sampler's model was made of by patches."""
+    lowest = sampler
+    for kind in PATCHES:
+        lowest = _class_of(nodes, lowest.inputs.get("model"), kind) or lowest
+    return lowest
 
 
 def _window(node: WorkflowNode) -> tuple[int, int, Any, Any] | None:

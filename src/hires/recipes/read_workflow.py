@@ -64,6 +64,8 @@ class _Reader:
         self.workflow, self.registry = workflow, registry
         self.seen: set[str] = set()
         self.vae: str | None = None
+        self.sides: set[str] = set()
+        """Across which sides pictures go on, by the VAEs."""
 
     def request(self) -> Txt2Img:
         decode = self._picture()
@@ -103,6 +105,8 @@ class _Reader:
             **options,
         )
         request = self._with_second(request, first, sampler)
+        if self.sides != {request.seamless}:
+            raise self._refused(decode, "its VAE is not seamless as the model is")
         self._check_rest()
         return request
 
@@ -190,13 +194,16 @@ class _Reader:
             raise self._refused(crop, "it does not crop as a hires pass to a size does")
         return {"width": cut["width"], "height": cut["height"]}
 
-    def _fine(self, sampler: str) -> tuple[str, FineSampling]:
-        """The model of a sampler and the options of sampling that lie over it."""
-        model = self._link(sampler, "model").node
-        if self._class(model) != "HiresWebuiSampling":
-            return model, FineSampling()
-        options = self._check(model, "HiresWebuiSampling")
-        return self._link(options, "model").node, FineSampling(**self._values(options))
+    def _patches(self, sampler: str) -> tuple[str, dict[str, Any]]:
+        """The model of a sampler, and the request's fields that nodes over it stand for."""
+        model, found = self._link(sampler, "model").node, {"fine": FineSampling(), "seamless": Txt2Img.seamless}
+        if self._class(model) == "HiresWebuiSampling":
+            found["fine"] = FineSampling(**self._values(self._check(model, "HiresWebuiSampling")))
+            model = self._link(model, "model").node
+        if self._class(model) == "HiresSeamlessModel":
+            found["seamless"] = self._values(self._check(model, "HiresSeamlessModel"))["sides"]
+            model = self._link(model, "model").node
+        return model, found
 
     def _loras(self, model: str, clip: str) -> tuple[str, str, list[str]]:
         """The loaders of model and clip behind the LoRAs that both go through, and these as tags."""
@@ -249,7 +256,7 @@ class _Reader:
             layer = self._check(clip, "CLIPSetLastLayer")
             skip = -int(self._values(layer)["stop_at_clip_layer"])
             clip = self._link(layer, "clip").node
-        model, fine = self._fine(sampler)
+        model, patches = self._patches(sampler)
         loader, clip, tags = self._loras(model, clip)
         name = str(self._values(loader)["ckpt_name"])
         if str(self._values(self._check(clip, "CheckpointLoaderSimple"))["ckpt_name"]) != name:
@@ -266,11 +273,16 @@ class _Reader:
         if any(text.get("dialect", "comfyui") != dialect for text in texts.values()):
             raise self._refused(sampler, "its prompts are encoded in another dialect than it draws in")
         positive = _with_tags(str(texts["positive"]["text"]), tags)
-        return _Prompts(name, positive, str(texts["negative"]["text"]), skip, {**options, "fine": fine})
+        return _Prompts(name, positive, str(texts["negative"]["text"]), skip, options | patches)
 
     def _vae(self, node: str) -> str | None:
         """The file of a VAE that is no checkpoint's own."""
         source = self._link(node, "vae").node
+        sides = Txt2Img.seamless
+        if self._class(source) == "HiresSeamlessVAE":
+            sides = self._values(self._check(source, "HiresSeamlessVAE"))["sides"]
+            source = self._link(source, "vae").node
+        self.sides.add(sides)
         if self._class(source) == "CheckpointLoaderSimple":
             self.seen.add(source)
             return None

@@ -114,6 +114,8 @@ class Redrawing(ABC):
 
 def check_redrawing(request: Redrawing) -> None:
     """Raise SettingError for the first value that is out of range."""
+    if request.base.seamless != "off":
+        raise SettingError("a seamless picture cannot be redrawn in tiles, which end within it", "Leave it out.")
     ranges = (
         ("scale", request.scale, 0.05, 16),
         ("denoising strength", request.denoise, 0, 1),

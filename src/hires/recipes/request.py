@@ -13,6 +13,7 @@ from hires.recipes.sizes import hires_size
 from hires.recipes.tiled import DeepShrink, TiledDiffusion, check_shrink, check_tiled, with_region_seeds
 
 FORMATS = ("png", "jpg", "webp", "avif")
+SEAMLESS = ("off", "both", "x", "y")
 REFINER_PASSES = ("first pass", "second pass", "both passes")
 RANDOM_SEEDS = 4294967294
 """A1111 draws random seeds from 0 to 4294967293."""
@@ -68,6 +69,8 @@ class Templates:
 class Txt2Img:
     """Text to image. width and height 0 take the model's own size; seed -1 a random one.
 
+    seamless (off, both, x, y) names the sides across which pictures go on: A1111's Tiling.
+
     vae_mode is how pictures are decoded and encoded (auto, untiled, exact, exact-lowram, exact-disk, fast, blend),
     vae_tile the side of a tile in pixels, where tiles are used.
 
@@ -90,6 +93,7 @@ class Txt2Img:
     vae: str | None = None
     vae_mode: str = "auto"
     vae_tile: int = 512
+    seamless: str = "off"
     sampler: str = "DPM++ 2M"
     schedule: str = "Automatic"
     steps: int = 20
@@ -171,10 +175,20 @@ def check_request(request: Txt2Img, max_megapixels: float) -> None:
     if request.deep_shrink is not None:
         check_shrink(request.deep_shrink)
     check_units(request.controlnets)
+    _check_seamless(request)
     check_fine(request.fine)
     if request.fine.changed() and request.dialect != "webui":
         named = ", ".join(request.fine.changed())
         raise SettingError(f"ComfyUI's dialect has no sampling options ({named})", "Leave out --dialect comfyui.")
+
+
+def _check_seamless(request: Txt2Img) -> None:
+    if request.seamless not in SEAMLESS:
+        raise SettingError(f"a picture cannot be seamless across {request.seamless!r}", f"Use {', '.join(SEAMLESS)}.")
+    if request.seamless != "off" and request.tiled is not None:
+        raise SettingError(
+            "a seamless picture cannot be drawn in tiles, which end within it", "Leave out --tiled or --seamless."
+        )
 
 
 def _check_emphasis(emphasis: str) -> None:

@@ -163,6 +163,8 @@ def guided(draft: Draft, request: Txt2Img, part: Pass, checkpoint: str, facts: F
         positive, negative = add_regions(draft, positive, negative, part.tiled, encode)
     second = part.calls_before > 0
     positive, negative = steered(draft, request, positive, negative, delivered_size(request), second=second)
+    if request.seamless != "off":
+        model = draft.add("HiresSeamlessModel", model=model, sides=request.seamless).out()
     model = fine_model(draft, _patched(draft, model, part), request.fine)
     return {"model": model, "positive": positive, "negative": negative}
 
@@ -322,8 +324,12 @@ def enlarged_image(draft: Draft, upscaler: str, image: Link, width: int, height:
 def vae_of(draft: Draft, request: Txt2Img, checkpoint: str) -> Link:
     """The request's VAE, or the checkpoint's own."""
     if request.vae:
-        return draft.add("VAELoader", vae_name=request.vae).out()
-    return draft.add("CheckpointLoaderSimple", ckpt_name=checkpoint).out(2)
+        vae = draft.add("VAELoader", vae_name=request.vae).out()
+    else:
+        vae = draft.add("CheckpointLoaderSimple", ckpt_name=checkpoint).out(2)
+    if request.seamless == "off":
+        return vae
+    return draft.add("HiresSeamlessVAE", vae=vae, sides=request.seamless).out()
 
 
 def decoded(draft: Draft, latent: Link, vae: Link, request: Txt2Img) -> Link:

@@ -46,6 +46,7 @@ def request_of(body: Drawn, options: Mapping[str, Any]) -> Txt2Img:
         batch_size=body.batch_size,
         batch_count=body.n_iter,
         refiner=_refiner(asked),
+        seamless=_seamless(asked),
         **_sampler(asked),
         **_seed_resize(asked),
         **_by_options(options),
@@ -89,12 +90,8 @@ def _from_text(text: str, options: Mapping[str, Any]) -> Txt2Img:
 
 def _refuse_absent(body: Drawn) -> None:
     """Methods that are not here, asked for."""
-    for name, asked, instead in (
-        ("restore_faces", body.restore_faces, "Restore faces by the extra-single-image route."),
-        ("tiling", body.tiling, "Send false."),
-    ):
-        if asked:
-            raise SettingError(f"{name} is not there in this interface", instead)
+    if body.restore_faces:
+        raise SettingError("restore_faces is not there while drawing", "Restore faces by the extra-single-image route.")
 
 
 def _seed(value: int) -> int:
@@ -136,6 +133,12 @@ def _sigmas(asked: _Asked, sampler: str) -> dict[str, Any]:
         given = getattr(body, name)
         values[name] = given if given is not None else getattr(base, name) if asked.from_text else options[name]
     return values
+
+
+def _seamless(asked: _Asked) -> str:
+    if asked.body.tiling is not None:
+        return "both" if asked.body.tiling else "off"
+    return "both" if asked.options["tiling"] else asked.base.seamless
 
 
 def _fine(asked: _Asked) -> FineSampling:

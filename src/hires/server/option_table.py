@@ -64,6 +64,7 @@ OPTIONS: Mapping[str, Option] = {
         disable_weights_auto_swap=True,
         use_old_scheduling=False,
         live_previews_enable=True,
+        tiling=False,
         **server_options(),
     ),
     **_table(
@@ -102,7 +103,6 @@ OPTIONS: Mapping[str, Option] = {
     **_table(
         "only",
         sdxl_clip_l_skip=False,
-        tiling=False,
         sdxl_crop_top=0,
         sdxl_crop_left=0,
         sdxl_refiner_low_aesthetic_score=2.5,
