@@ -18,6 +18,7 @@ from hires.commands.groups import (
     BATCHES,
     DIALECT,
     FILES,
+    FINER,
     MACHINE,
     MODEL,
     NOISE,
@@ -35,7 +36,7 @@ app = typer.Typer()
 
 
 @app.command()
-@takes(SECOND_PASS, MODEL, VAE, SAMPLING, BATCHES, DIALECT, STEERING, NOISE, REFINER, TILES, FILES, MACHINE)
+@takes(SECOND_PASS, MODEL, VAE, SAMPLING, BATCHES, DIALECT, STEERING, NOISE, FINER, REFINER, TILES, FILES, MACHINE)
 def txt2img(
     given: Given,
     prompt: Annotated[str | None, typer.Argument(help="What to draw.")] = None,
@@ -68,13 +69,6 @@ def txt2img(
     s_tmin: Annotated[float | None, typer.Option(help="Lowest sigma with churn.")] = None,
     s_tmax: Annotated[float | None, typer.Option(help="Highest sigma with churn, 0 = any.")] = None,
     s_noise: Annotated[float | None, typer.Option(help="Factor on the noise that samplers add.")] = None,
-    sampling: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="A1111's further options, like schedule_rho=5; see docs/numbers.md."),
-    ] = None,
-    seamless: Annotated[
-        str | None, typer.Option(help="Pictures that go on at their other side: both, x or y (A1111's Tiling).")
-    ] = None,
     tiled: Tiled = None,
     tile_passes: Annotated[str | None, typer.Option(help="Tiles in: both passes, first pass or second pass.")] = None,
     deep_shrink: Annotated[

@@ -45,6 +45,15 @@ NOISE: Group = {
     "emphasis": Annotated[str | None, typer.Option(help="Original, No norm, Ignore, None or ComfyUI.")],
     "eta": Annotated[float | None, typer.Option(help="Noise of ancestral and SDE samplers, 0 to 1.")],
 }
+FINER: Group = {
+    "sampling": Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A1111's further options, like schedule_rho=5; see docs/numbers.md."),
+    ],
+    "seamless": Annotated[
+        str | None, typer.Option(help="Pictures that go on at their other side: both, x or y (A1111's Tiling).")
+    ],
+}
 REFINER: Group = {
     "refiner": Annotated[str | None, typer.Option(help="Checkpoint that takes over during sampling.")],
     "switch_at": Annotated[float | None, typer.Option(help="Refiner: when this share of the noise is gone [0.8].")],

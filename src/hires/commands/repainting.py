@@ -16,6 +16,7 @@ from hires.commands.groups import (
     BATCHES,
     DIALECT,
     FILES,
+    FINER,
     MACHINE,
     MODEL,
     NOISE,
@@ -37,7 +38,7 @@ app = typer.Typer()
 
 
 @app.command()
-@takes(MODEL, VAE, SAMPLING, BATCHES, DIALECT, STEERING, NOISE, REFINER, FILES, MACHINE)
+@takes(MODEL, VAE, SAMPLING, BATCHES, DIALECT, STEERING, NOISE, FINER, REFINER, FILES, MACHINE)
 def img2img(
     given: Given,
     picture: Annotated[Path, typer.Argument(help="The picture to draw over, or a folder of them.")],

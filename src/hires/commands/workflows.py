@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from hires.commands.door import HELP, USER_ERROR, door, engine_of
-from hires.commands.flags import CustomNodesDir, Device, InputDir, Memory, ModelsDir, OutputDir, Plan, Weights
+from hires.commands.flags import CustomNodesDir, InputDir, ModelsDir, Plan
+from hires.commands.groups import MACHINE, Given, takes
 from hires.errors import HiresError
 
 app = typer.Typer()
@@ -20,7 +21,9 @@ app.add_typer(workflow_app, name="workflow")
 
 
 @app.command()
+@takes(MACHINE)
 def run(
+    given: Given,
     workflows: Annotated[
         list[Path], typer.Argument(help="Workflow files: JSON, or a picture or latent that carries one, or infotext.")
     ],
@@ -29,15 +32,9 @@ def run(
     ] = None,
     plan: Plan = False,
     custom_nodes_dir: CustomNodesDir = None,
-    models_dir: ModelsDir = None,
     input_dir: InputDir = None,
-    output_dir: OutputDir = None,
-    device: Device = None,
-    weights: Weights = None,
-    memory: Memory = None,
 ) -> None:
     """Run ComfyUI workflows, several in one engine, so that what they share is computed once."""
-    given = dict(locals())
     with door() as stop:
         from hires.progress import Display, report_lines
 
