@@ -15,7 +15,7 @@ RANKS = [
     ("text",),
     ("nodes",),
     ("recipes", "pocket"),
-    ("drawn", "jobs", "merging", "preparing"),
+    ("drawn", "fetching", "gallery", "jobs", "merging", "preparing"),
     ("runner",),
     ("gridding",),
     ("from_pictures",),
@@ -23,8 +23,9 @@ RANKS = [
     ("api",),
     ("converting", "demo", "evaluating", "loopback", "options", "progress", "told", "verifying"),
     ("server",),
+    ("ui",),
     ("commands",),
-    ("cli", "ui"),
+    ("cli",),
 ]
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
 

@@ -7,7 +7,7 @@ engine.txt2img(prompt="1girl, smile, beach", scale=2).pictures[0].show()
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,17 +86,18 @@ class Engine(Runner):
         *,
         out: Path | None = None,
         output_dir: Path | None = None,
+        name: str = "",
         on_event: OnEvent | None = None,
         **fields: Any,
     ) -> Upscaled:
         """Enlarge a picture file by a request, given whole or as its fields. Its texts, profile and depth go along.
 
         The result is the file `out`, whose ending says the format and which must not be there yet; else a numbered one
-        of the picture's name in `output_dir`. Raises the user's errors as HiresError.
+        of `name`, else of the picture's, in `output_dir`. Raises the user's errors as HiresError.
         """
         source, folder = Path(picture), output_dir or self.settings.output_dir
         request = self.prepare_extras(replace(request or Extras(), **fields), out)
-        prefix = source.stem.rstrip("_") if out is None else out.name
+        prefix = (name or source.stem).rstrip("_") if out is None else out.name
         folder = folder if out is None else out.parent
         flow = extras(request, source.name, prefix, numbered=out is None)
         report = self.run(
@@ -215,13 +216,17 @@ class Engine(Runner):
         *,
         on_event: OnEvent | None = None,
         on_cell: OnCell | None = None,
+        on_folder: Callable[[Path], None] | None = None,
         noise_repeats: int = 0,
     ) -> Gridded:
-        """Draw a grid into a folder of its own, or what is missing of the one in a folder, for which `axes` take the
-        place of its own. noise_repeats: seeds from which to tell what another seed alone would change."""
+        """Draw a grid into a folder of its own, of which `on_folder` is told before it is made; or what is missing of
+        the one in a folder, for which `axes` take the place of its own. noise_repeats: seeds from which to tell what
+        another seed alone would change."""
         if isinstance(request, Path):
             return continue_grid(self, request, axes, on_event=on_event, on_cell=on_cell, noise_repeats=noise_repeats)
-        return draw_grid(self, request, on_event=on_event, on_cell=on_cell, noise_repeats=noise_repeats)
+        return draw_grid(
+            self, request, on_event=on_event, on_cell=on_cell, on_folder=on_folder, noise_repeats=noise_repeats
+        )
 
     def sd_upscale(
         self, picture: Path | str, request: SDUpscale | None = None, *, on_event: OnEvent | None = None, **fields: Any

@@ -6,6 +6,7 @@ A door prints `str(error)` and nothing else; any other exception is a fault of o
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,3 +104,18 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error, or what it came from, means that nothing more can be written: no space, no quota, a disk that
+    has become read-only or fails."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        if isinstance(current, OSError) and current.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+            return True
+        if type(current).__module__ == "sqlite3" and "full" in str(current):
+            return True
+        current = current.__cause__ or current.__context__
+    return False

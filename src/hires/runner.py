@@ -25,6 +25,7 @@ from hires.graph.tree import tree_lines
 from hires.graph.ui_write import editor_file
 from hires.graph.validate import ValidatedWorkflow, validate
 from hires.graph.workflow import Workflow
+from hires.metadata.files import Ledger
 from hires.metadata.origin import KEY as ORIGIN
 from hires.metadata.origin import Origin
 from hires.models.budget import free_bytes, stated_budget
@@ -86,6 +87,7 @@ class Runner:
         self.trajectories = TrajectoryCache(limit // 4, self.kept)
         self.texts = EncodedTexts()
         self.temp = TempFolder()
+        self.ledger: Ledger | None = None
         self.preparation = Preparation(self.store, self.settings)
         self.origin = Origin(
             version=__version__,
@@ -228,6 +230,15 @@ class Runner:
         finally:
             self.settings = own
 
+    @contextmanager
+    def recording(self, ledger: Ledger | None) -> Iterator[None]:
+        """Within the block, a ledger keeps account of the files that are written, or none does."""
+        own, self.ledger = self.ledger, ledger
+        try:
+            yield
+        finally:
+            self.ledger = own
+
     def _context(
         self, counts: Counts, given: Mapping[str, Path] | None = None, output_dir: Path | None = None
     ) -> RunContext:
@@ -244,6 +255,7 @@ class Runner:
             temp=self.temp,
             budget=self.budget,
             kept=self.kept,
+            ledger=self.ledger,
             texts=self.texts,
         )
         context.stop = self.stop

@@ -29,7 +29,7 @@ class Settings:
     disk of work that is not finished, so that it goes on after a crash; 0 keeps nothing. styles_files are CSV files of
     styles or patterns of their names, in the environment parted by ";". wildcards_dir holds the files that `__name__`
     in a prompt takes a line of; None is models_dir/wildcards. user_dir keeps what node editors store: their settings
-    and workflows.
+    and workflows. data_dir keeps the server's jobs, of one server at a time; None is user_dir/jobs.
     """
 
     models_dir: Path = Path("models")
@@ -48,6 +48,12 @@ class Settings:
     styles_files: tuple[str, ...] = ("styles*.csv",)
     wildcards_dir: Path | None = None
     user_dir: Path = Path("user")
+    data_dir: Path | None = None
+
+    @property
+    def jobs_dir(self) -> Path:
+        """The folder of the server's jobs."""
+        return self.user_dir / "jobs" if self.data_dir is None else self.data_dir
 
     def __post_init__(self) -> None:
         if self.weights not in WEIGHTS:

@@ -71,7 +71,7 @@ def test_object_info() -> None:
             "optional": {
                 "mask": ["MASK", {"lazy": True}],
                 "more": ["BOOLEAN", {"default": True}],
-                "emphasis": [["comfy", "a1111"], {"default": "comfy"}],
+                "emphasis": [["comfy", "a1111"], {"default": "comfy", "advanced": True}],
             },
             "hidden": {"me": "UNIQUE_ID"},
         },

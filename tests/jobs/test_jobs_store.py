@@ -142,7 +142,7 @@ def test_a_job_that_ends_the_program_each_time_is_given_up(tmp_path: Path) -> No
             assert store.take() is not None
     with JobStore(tmp_path) as store:
         assert store.take() is None
-        assert "3 times" in store.get("a").error
+        assert f"{MOST_STARTS} times" in store.get("a").error
 
 
 def test_a_full_disk_is_said_and_what_was_there_stays(tmp_path: Path, store: JobStore) -> None:

@@ -187,7 +187,8 @@ def test_a_mask_becomes_the_transparency(client: TestClient, home: Path) -> None
 
 
 def test_an_editors_files(client: TestClient, home: Path) -> None:
-    assert client.get("/userdata?dir=workflows").status_code == 404
+    assert client.get("/userdata?dir=workflows").json() == []
+    assert client.get("/userdata?dir=nothing").status_code == 404
     assert client.post("/userdata/workflows%2Fa.json", content=b'{"a": 1}').json() == "workflows/a.json"
     assert client.post("/userdata/workflows%2Fb%2Fc.json?full_info=true", content=b"{}").json()["size"] == 2
     assert client.post("/userdata/workflows%2F.index.json", content=b"{}").status_code == 200
@@ -210,12 +211,39 @@ def test_an_editors_files(client: TestClient, home: Path) -> None:
 
 
 def test_an_editors_settings(client: TestClient, home: Path) -> None:
-    assert client.get("/api/settings").json() == {}
+    at_first = {"Comfy.Notification.ShowVersionUpdates": False}
+    assert client.get("/api/settings").json() == at_first
     assert client.get("/settings/Comfy.None").json() is None
     assert client.post("/settings", json={"Comfy.A": 1, "Comfy.B": [2]}).status_code == 200
     assert client.post("/settings/Comfy.A", json=True).status_code == 200
-    assert client.get("/settings").json() == {"Comfy.A": True, "Comfy.B": [2]}
-    assert json.loads((home / "user" / "default" / "comfy.settings.json").read_text())["Comfy.B"] == [2]
+    assert client.get("/settings").json() == at_first | {"Comfy.A": True, "Comfy.B": [2]}
+    kept = home / "user" / "default" / "comfy.settings.json"
+    assert json.loads(kept.read_text()) == {"Comfy.A": True, "Comfy.B": [2]}
     assert client.post("/settings", content=b"[1]").status_code == 400
     assert client.post("/settings/Comfy.A", content=b"{").status_code == 400
     assert client.get("/settings/Comfy.A").json() is True
+
+
+def test_what_an_editor_reads_before_it_has_written(client: TestClient, home: Path) -> None:
+    for place in ("/user.css", "/editor/user.css", "/editor/api/userdata/user.css"):
+        found = client.get(place)
+        assert found.status_code == 200 and found.text == "" and found.headers["content-type"].startswith("text/css")
+    assert client.get("/api/userdata/comfy.templates.json").json() == []
+    assert client.get("/userdata?dir=subgraphs&recurse=true&full_info=true").json() == []
+    assert client.post("/userdata/user.css", content=b"body { color: red }").json() == "user.css"
+    assert client.get("/editor/user.css").text == "body { color: red }"
+    assert client.get("/userdata/other.css").status_code == 404
+    assert client.get("/userdata/workflows%2Fuser.css").status_code == 404
+
+
+def test_an_editors_folders(client: TestClient, home: Path, tmp_path: Path) -> None:
+    client.post("/userdata/tree%2Fa.json", content=b'{"a": 1}')
+    client.post("/userdata/tree%2Fb%2Fc.json", content=b"{}")
+    (home / "user" / "default" / "tree" / "out").symlink_to(tmp_path)
+    file, folder = client.get("/v2/userdata?path=tree").json()
+    assert file.pop("modified") > 0
+    assert file == {"name": "a.json", "path": "tree/a.json", "type": "file", "size": 8}
+    assert folder == {"name": "b", "path": "tree/b", "type": "directory"}
+    assert "tree" in [one["name"] for one in client.get("/editor/api/v2/userdata").json()]
+    for wrong, status in (("nothing", 404), ("..", 400), ("/etc", 400), ("tree/out", 403)):
+        assert client.get("/v2/userdata", params={"path": wrong}).status_code == status

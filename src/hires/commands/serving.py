@@ -39,19 +39,23 @@ def serve(
     ),
     server_stop: Annotated[bool, typer.Option("--server-stop", help="Let clients end the server.")] = False,
     styles: StyleFiles = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder of the jobs and their history, for one server at a time [user/jobs].")
+    ] = None,
     device: Device = None,
     weights: Weights = None,
     memory: Memory = None,
 ) -> None:
-    """Answer HTTP requests as the A1111 web UI does, at /sdapi/v1, and as ComfyUI does; /docs lists all routes."""
+    """Answer browsers by a page at /, and HTTP requests as the A1111 web UI does, at /sdapi/v1, and as ComfyUI does; /docs lists all routes."""
     given = dict(locals())
     with door():
         from hires.server.guard import Rules
         from hires.server.serving import Place, serve_forever
         from hires.settings import load_settings
+        from hires.ui.page import mount_page
 
-        names = ("models_dir", "input_dir", "output_dir", "device", "weights", "memory")
+        names = ("models_dir", "input_dir", "output_dir", "data_dir", "device", "weights", "memory")
         settings = load_settings({key: given[key] for key in names} | {"styles_files": styles})
         rules = Rules(tuple(auth or ()), tuple(cors_origin or ()), tuple(name or ()))
         place = Place(host, port, open_, server_stop, options)
-        serve_forever(settings, rules, place, lambda line: typer.echo(line, err=True))
+        serve_forever(settings, rules, place, lambda line: typer.echo(line, err=True), mount_page)

@@ -230,6 +230,8 @@ class Input:
             options["lazy"] = True
         if self.tooltip:
             options["tooltip"] = self.tooltip
+        if self.extra and self.is_widget:
+            options["advanced"] = True  # editors show these on demand only
         options |= self.more
         kind: Any = self.type if choices is None else list(choices)
         return [kind, options] if options else [kind]

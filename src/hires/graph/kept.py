@@ -77,6 +77,10 @@ class KeptWork:
                 self._failed = True
         return path
 
+    def try_again(self) -> None:
+        """There may be room on the disk again."""
+        self._failed = False
+
     def mark(self) -> frozenset[Path]:
         """What was asked for or kept up to now; for `finish`."""
         with self._lock:

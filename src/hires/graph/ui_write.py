@@ -181,8 +181,8 @@ def _typed(widget: Input, value: Any) -> Any:
 
 
 def _size(entry: _Placed, widgets: Sequence[Input]) -> tuple[int, int]:
-    long = sum(1 for widget in widgets if getattr(widget.declaration, "multiline", False) and not widget.extra)
-    short = sum(1 for widget in widgets if not widget.extra) - long
+    long = sum(1 for widget in widgets if getattr(widget.declaration, "multiline", False))
+    short = len(widgets) + sum(len(companion_values(widget)) for widget in widgets) - long
     slots = max(len(entry.inputs), len(entry.outputs))
     height = TITLE_HEIGHT + SLOT_HEIGHT * slots + WIDGET_HEIGHT * short + TEXT_HEIGHT * long
     return WIDE if long else NARROW, height

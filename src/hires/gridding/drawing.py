@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hires.drawn import Drawn
-from hires.errors import HiresError, Interrupted, SettingError
+from hires.errors import HiresError, Interrupted, SettingError, is_disk_full
 from hires.gridding.planning import Draws, OnEvent, PlannedGrid, plan_grid
 from hires.imaging.pictures import open_picture
 from hires.metadata.files import output_error, picture_texts
@@ -115,15 +115,17 @@ def draw_grid(
     *,
     on_event: OnEvent | None = None,
     on_cell: OnCell | None = None,
+    on_folder: Callable[[Path], None] | None = None,
     noise_repeats: int = 0,
 ) -> Gridded:
     """Draw a grid into a new folder `grid_00001` ... of the outputs. Raises the user's errors as HiresError.
 
-    A cell that fails is told in the record, and the others are drawn. noise_repeats draws the first cell with so many
+    A cell that fails is told in the record, and the others are drawn; where the disk is full, the grid ends.
+    `on_folder` is told of the folder before it is made. noise_repeats draws the first cell with so many
     other seeds, from which the record tells what another seed alone would change.
     """
     plan = plan_grid(engine, request)
-    folder = _new_folder(engine.settings.output_dir)
+    folder = _new_folder(engine.settings.output_dir, on_folder)
     record = new_record(folder, plan.request, plan.cells, datetime.now(UTC).isoformat(timespec="seconds"))
     return _drawn(engine, record, plan, on_event, on_cell, noise_repeats)
 
@@ -181,10 +183,15 @@ def continue_grid(
     return _drawn(engine, record, plan, on_event, on_cell, max(noise_repeats, len(record.repeats)))
 
 
-def _new_folder(outputs: Path) -> Path:
+def _new_folder(outputs: Path, on_folder: Callable[[Path], None] | None) -> Path:
     number = 1
     while True:
         folder = outputs / f"grid_{number:05}"
+        if folder.exists():
+            number += 1
+            continue
+        if on_folder is not None:
+            on_folder(folder)
         try:
             folder.mkdir(parents=True)
             return folder
@@ -214,6 +221,8 @@ def _drawn(
         except (Interrupted, KeyboardInterrupt):
             raise
         except Exception as error:
+            if is_disk_full(error):
+                raise
             fault = fault if isinstance(error, HiresError) else fault or error
             own.state = FAILED
             own.error = str(error) if isinstance(error, HiresError) else f"a fault in hires: {error!r}"[:500]
@@ -244,10 +253,10 @@ def _draw_cell(
         measures = measure_cell(paths[0], first[0] if first else None, reference=reference, notes=notes)
         stem = stem or own.stem
         own.pictures = [
-            _named(record.folder, path, stem + (f"-{number}" if number > 1 else ""))
+            _named(record, path, stem + (f"-{number}" if number > 1 else ""))
             for number, path in enumerate(paths, start=1)
         ]
-        own.first_pass = _named(record.folder, first[0], f"{stem}-first") if first else None
+        own.first_pass = _named(record, first[0], f"{stem}-first") if first else None
     own.state, own.error = DONE, None
     own.infotext, own.settings, own.measures = infotext, settings_of(infotext), measures
     own.seconds = sum(report.seconds for report in drawn.reports)
@@ -287,15 +296,22 @@ def _scratch(folder: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _named(folder: Path, path: Path, stem: str) -> str:
-    """A finished file under its name in the grid's folder, or the next that is free; the name from that folder."""
+def _named(record: GridRecord, path: Path, stem: str) -> str:
+    """A finished file under its name in the grid's folder, or the next that is free; the name from that folder.
+
+    The same file that a run left there which was killed before it told of it takes its place.
+    """
+    told = {name for cell in (*record.cells, *record.repeats) for name in (*cell.pictures, cell.first_pass)}
     number = 1
     while True:
         more = f"_{number}" if number > 1 else ""
-        target = folder / CELLS / f"{stem}{more}{path.suffix}"
+        target = record.folder / CELLS / f"{stem}{more}{path.suffix}"
+        name = f"{CELLS}/{target.name}"
         if not target.exists():
             path.rename(target)
-            return f"{CELLS}/{target.name}"
+            return name
+        if name not in told and target.read_bytes() == path.read_bytes():
+            return name
         number += 1
 
 

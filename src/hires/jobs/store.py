@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -21,31 +21,14 @@ from filelock import FileLock, Timeout
 
 from hires.errors import OutputError
 from hires.jobs.record import ENDED, FOLLOWS, Job, JobError, State
+from hires.jobs.table import COLUMNS, TABLE, job_of, plain
 
 FILE, LOCK = "jobs.sqlite", "jobs.lock"
 LAYOUT = 1
-MOST_STARTS = 3
+MOST_STARTS = 5
 """A job that was running each time so many processes died is not begun again: it may be what killed them."""
 SPACING = 1 << 20
 """Between the positions of two jobs that were added one after the other: room to move others between them."""
-COLUMNS = (
-    "id, number, kind, title, request, words, model, door, priority, position, state, made, begun, ended, share, "
-    "results, error, starts, notes"
-)
-TABLE = """
-create table jobs (
-    number integer primary key autoincrement,
-    id text not null unique,
-    kind text not null, title text not null, request text not null,
-    words text not null, model text not null, door text not null,
-    priority integer not null, position integer not null, state text not null,
-    made real not null, begun real, ended real,
-    share real not null default 0, results text not null default '[]', error text not null default '',
-    starts integer not null default 0, notes text not null default '{}'
-);
-create index jobs_in_order on jobs (state, priority desc, position);
-create index jobs_by_time on jobs (made);
-"""
 
 
 class JobStore:
@@ -102,16 +85,20 @@ class JobStore:
         door: str = "",
         priority: int = 0,
         id: str | None = None,
+        position: int | None = None,
+        notes: Mapping[str, Any] | None = None,
     ) -> Job:
-        """Put a job behind those of its priority. JobError if one of that id is there."""
+        """Put a job behind those of its priority, or at a position. JobError if one of that id is there."""
         values = (id or uuid.uuid4().hex, kind, title or kind, json.dumps(request), words, model, door, priority)
         with self._writing() as base:
-            last = base.execute("select max(position) from jobs").fetchone()[0]
+            if position is None:
+                position = (base.execute("select max(position) from jobs").fetchone()[0] or 0) + SPACING
             try:
                 base.execute(
-                    "insert into jobs (id, kind, title, request, words, model, door, priority, position, state, made) "
-                    "values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (*values, (last or 0) + SPACING, State.WAITING, self._clock()),
+                    "insert into jobs "
+                    "(id, kind, title, request, words, model, door, priority, position, state, made, notes) "
+                    "values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (*values, position, State.WAITING, self._clock(), json.dumps(dict(notes or {}))),
                 )
             except sqlite3.IntegrityError:
                 raise JobError(f"there is a job {values[0]} already") from None
@@ -129,15 +116,19 @@ class JobStore:
 
     def take(self) -> Job | None:
         """The next job, which runs from now on; None when none waits."""
-        with self._writing() as base:
+        with self._writing():
             found = self._select("where state = ? order by priority desc, position limit 1", (State.WAITING,))
-            if not found:
-                return None
+            return self.begin(found[0].id) if found else None
+
+    def begin(self, id: str) -> Job:
+        """Let a waiting job run from now on."""
+        with self._writing() as base:
+            job = self._turn(id, State.RUNNING)
             base.execute(
-                "update jobs set state = ?, begun = coalesce(begun, ?), starts = starts + 1 where id = ?",
-                (State.RUNNING, self._clock(), found[0].id),
+                "update jobs set begun = ?, starts = ? where id = ?",
+                (self._clock() if job.begun is None else job.begun, job.starts + 1, id),
             )
-            return self._get(found[0].id)
+            return self._get(id)
 
     def advance(self, id: str, share: float, results: Iterable[str] = (), **notes: Any) -> Job:
         """Tell how much of a running job is done (0..1), and which further files are finished."""
@@ -146,28 +137,46 @@ class JobStore:
             if job.state is not State.RUNNING:
                 raise JobError(f"job {id} is not running, but {job.state}")
             added = [name for name in results if name not in job.results]
+            moved = bool(added) or share > job.share
             base.execute(
-                "update jobs set share = ?, results = ?, notes = ? where id = ?",
+                "update jobs set share = ?, results = ?, notes = ?, starts = ? where id = ?",
                 (
                     min(max(share, job.share), 1.0),
                     json.dumps([*job.results, *added]),
                     json.dumps({**job.notes, **notes}),
+                    min(job.starts, 1) if moved else job.starts,  # it is not what kills the process
                     id,
                 ),
             )
             return self._get(id)
 
-    def finish(self, id: str) -> Job:
+    def note(self, id: str, **notes: Any) -> Job:
+        """Add to the notes of a job in any state."""
+        with self._writing() as base:
+            job = self._get(id)
+            base.execute("update jobs set notes = ? where id = ?", (json.dumps({**job.notes, **notes}), id))
+            return self._get(id)
+
+    def rename(self, id: str, other: str) -> Job:
+        """Give a job that has ended another id, so that its own is free. JobError."""
+        with self._writing() as base:
+            job = self._get(id)
+            if not job.state.has_ended:
+                raise JobError(f"there is a job {id} already, and it is {job.state}")
+            base.execute("update jobs set id = ? where id = ?", (other, id))
+            return self._get(other)
+
+    def finish(self, id: str, **notes: Any) -> Job:
         """End a running job well."""
-        return self._turn(id, State.DONE, share=1.0)
+        return self._turn(id, State.DONE, notes=notes, share=1.0)
 
-    def fail(self, id: str, error: str) -> Job:
+    def fail(self, id: str, error: str, **notes: Any) -> Job:
         """End a running job with what went wrong."""
-        return self._turn(id, State.FAILED, error=error)
+        return self._turn(id, State.FAILED, notes=notes, error=error)
 
-    def cancel(self, id: str) -> Job:
+    def cancel(self, id: str, **notes: Any) -> Job:
         """End a job that has not ended; whoever runs it must stop it."""
-        return self._turn(id, State.CANCELLED)
+        return self._turn(id, State.CANCELLED, notes=notes)
 
     def pause(self, id: str) -> Job:
         """Hold a job back; whoever runs it must stop it. What it has finished stays."""
@@ -177,12 +186,14 @@ class JobStore:
         """Let a paused job wait again, at its place; also one whose process is being closed."""
         return self._turn(id, State.WAITING, of=(State.PAUSED, State.RUNNING))
 
-    def retry(self, id: str) -> Job:
-        """Let a job that failed or was cancelled wait again, behind the others. What it had finished stays."""
+    def retry(self, id: str, position: int | None = None) -> Job:
+        """Let a job that failed or was cancelled wait again, behind the others or at a position. What it had finished
+        stays."""
         with self._writing() as base:
             job = self._turn(id, State.WAITING, of=(State.FAILED, State.CANCELLED), error="", starts=0)
-            last = base.execute("select max(position) from jobs").fetchone()[0]
-            base.execute("update jobs set position = ?, ended = null where id = ?", (last + SPACING, job.id))
+            if position is None:
+                position = base.execute("select max(position) from jobs").fetchone()[0] + SPACING
+            base.execute("update jobs set position = ?, ended = null where id = ?", (position, job.id))
             return self._get(id)
 
     def prioritise(self, id: str, priority: int) -> Job:
@@ -221,6 +232,7 @@ class JobStore:
         *,
         states: Iterable[State] = tuple(State),
         model: str = "",
+        kind: str = "",
         since: float = 0.0,
         until: float = float("inf"),
         limit: int = 50,
@@ -232,10 +244,13 @@ class JobStore:
         values: list[Any] = [*states, since, until]
         for word in words.split():
             tests.append("(words || ' ' || title) like ? escape '\\'")
-            values.append(f"%{_plain(word)}%")
+            values.append(f"%{plain(word)}%")
         if model:
             tests.append("model like ? escape '\\'")
-            values.append(f"%{_plain(model)}%")
+            values.append(f"%{plain(model)}%")
+        if kind:
+            tests.append("kind = ?")
+            values.append(kind)
         where = f"where {' and '.join(tests)} order by number desc limit ? offset ?"
         with self._mutex:
             return self._select(where, (*values, limit, offset))
@@ -246,6 +261,47 @@ class JobStore:
             found = dict(self._base.execute("select state, count(*) from jobs group by state").fetchall())
             return {state: found.get(state, 0) for state in State}
 
+    def history(self, kind: str, limit: int = -1, offset: int = 0, newest: bool = False) -> list[Job]:
+        """Jobs of a kind that were begun and have ended, in the order they did; with `newest` counted from the end."""
+        order = "desc" if newest else "asc"
+        where = (
+            f"where kind = ? and state in ({', '.join('?' * len(ENDED))}) and begun is not null "
+            f"order by ended {order}, number {order} limit ? offset ?"
+        )
+        with self._mutex:
+            found = self._select(where, (kind, *sorted(ENDED), limit, offset))
+        return found[::-1] if newest else found
+
+    def find(self, id: str) -> Job | None:
+        """The job of an id, if there is one."""
+        with self._mutex:
+            return next(iter(self._select("where id = ?", (id,))), None)
+
+    def unended(self) -> list[Job]:
+        """The jobs that wait, run or are paused, in the order in which they are run."""
+        states = [state for state in State if state not in ENDED]
+        with self._mutex:
+            return self._select("where state in (?, ?, ?) order by priority desc, position", states)
+
+    def waiting_bytes(self, kind: str) -> int:
+        """How large the requests of a kind are together that have not ended."""
+        tests = f"kind = ? and state not in ({', '.join('?' * len(ENDED))})"
+        with self._mutex:
+            found = self._base.execute(
+                f"select sum(length(request)) from jobs where {tests}", (kind, *sorted(ENDED))
+            ).fetchone()
+            return int(found[0] or 0)
+
+    def trim(self, most: int) -> int:
+        """Take the oldest jobs that have ended out of the history, beyond so many. How many they were."""
+        marks = ", ".join("?" * len(ENDED))
+        with self._writing() as base:
+            return base.execute(
+                f"delete from jobs where state in ({marks}) and number not in "
+                f"(select number from jobs where state in ({marks}) order by ended desc limit ?)",
+                (*sorted(ENDED), *sorted(ENDED), most),
+            ).rowcount
+
     def forget(self, id: str) -> None:
         """Take a job that has ended out of the history. Its files stay."""
         with self._writing() as base:
@@ -254,11 +310,28 @@ class JobStore:
                 raise JobError(f"job {id} has not ended, it is {job.state}", "Cancel it first.")
             base.execute("delete from jobs where id = ?", (id,))
 
-    def _turn(self, id: str, state: State, of: Iterable[State] = tuple(State), **values: Any) -> Job:
+    def forget_all(self, kind: str, ids: Collection[str] | None = None) -> None:
+        """Take the jobs of a kind that have ended out of the history: those of some ids, or all for None."""
+        marks = ", ".join("?" * len(ENDED))
+        with self._writing() as base:
+            found = base.execute(f"select id from jobs where kind = ? and state in ({marks})", (kind, *sorted(ENDED)))
+            chosen = [(id,) for (id,) in found.fetchall() if ids is None or id in ids]
+            base.executemany("delete from jobs where id = ?", chosen)
+
+    def _turn(
+        self,
+        id: str,
+        state: State,
+        of: Iterable[State] = tuple(State),
+        notes: Mapping[str, Any] | None = None,
+        **values: Any,
+    ) -> Job:
         with self._writing() as base:
             job = self._get(id)
             if state not in FOLLOWS[job.state] or job.state not in of:
                 raise JobError(f"job {id} is {job.state} and cannot be {state}")
+            if notes:
+                values["notes"] = json.dumps({**job.notes, **notes})
             if state in ENDED:
                 values["ended"] = self._clock()
             values["state"] = state
@@ -274,7 +347,7 @@ class JobStore:
 
     def _select(self, where: str, values: Iterable[Any]) -> list[Job]:
         rows = self._base.execute(f"select {COLUMNS} from jobs {where}", tuple(values)).fetchall()
-        return [_job(row) for row in rows]
+        return [job_of(row) for row in rows]
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -311,15 +384,3 @@ class JobStore:
                     self.fail(job.id, f"the program ended {job.starts} times while this job was running")
                 else:
                     self.release(job.id)
-
-
-def _job(row: tuple[Any, ...]) -> Job:
-    found = dict(zip(COLUMNS.split(", "), row, strict=True))
-    found |= {name: json.loads(found[name]) for name in ("request", "notes")}
-    found |= {"results": tuple(json.loads(found["results"])), "state": State(found["state"])}
-    return Job(**found)
-
-
-def _plain(word: str) -> str:
-    """A word in which `like` sees no pattern."""
-    return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

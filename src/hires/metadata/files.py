@@ -7,13 +7,14 @@ name was taken in the meantime; so neither a crash nor a second process can lose
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -26,10 +27,24 @@ TEXT_LIMIT = 64 * 1024 * 1024
 """Bytes of text that one picture may carry; a longer chunk is taken for an attack."""
 
 
-def write_new(path: Path, write: Callable[[Path], None]) -> Path:
+class Ledger(Protocol):
+    """Where work that may be begun again keeps account of its files, so that none is written twice."""
+
+    def earlier(self, folder: Path, stem: str, digest: str) -> Path | None:
+        """A file in that folder, whose name begins so, that this work wrote before with the same content (SHA-256)."""
+
+    def intend(self, path: Path, digest: str) -> None:
+        """A file is whole and about to get its name."""
+
+    def written(self, path: Path) -> None:
+        """It has it."""
+
+
+def write_new(path: Path, write: Callable[[Path], None], ledger: Ledger | None = None, stem: str | None = None) -> Path:
     """Write a file that must not exist yet. `write` gets a temporary path beside it.
 
-    Raises FileExistsError when `path` is taken, OutputError when the disk is full or the folder cannot be written.
+    With a `ledger`, a file that was written before is given back in its place, where it begins with `stem`. Raises
+    FileExistsError when `path` is taken, OutputError when the disk is full or the folder cannot be written.
     """
     temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
     try:
@@ -38,6 +53,11 @@ def write_new(path: Path, write: Callable[[Path], None]) -> Path:
         raise output_error(path, error) from error
     try:
         write(temporary)
+        if ledger is not None:
+            digest = _safe_digest(temporary)
+            if (earlier := ledger.earlier(path.parent, stem or path.name, digest)) is not None:
+                return earlier
+            ledger.intend(path, digest)
         _give_name(temporary, path)
     except FileExistsError:
         raise
@@ -45,7 +65,17 @@ def write_new(path: Path, write: Callable[[Path], None]) -> Path:
         raise output_error(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+    if ledger is not None:
+        ledger.written(path)
     return path
+
+
+def _safe_digest(path: Path) -> str:
+    """The SHA-256 of a file, which is on the disk afterwards."""
+    with path.open("rb+") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        os.fsync(file.fileno())
+    return digest
 
 
 def _give_name(temporary: Path, path: Path) -> None:
@@ -63,12 +93,14 @@ def _give_name(temporary: Path, path: Path) -> None:
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EXDEV)
 
 
-def write_numbered(folder: Path, stem: str, suffix: str, write: Callable[[Path], None]) -> Path:
+def write_numbered(
+    folder: Path, stem: str, suffix: str, write: Callable[[Path], None], ledger: Ledger | None = None
+) -> Path:
     """Write `folder/stem_00001_suffix` under the first number above all that are there (ComfyUI's counter)."""
     number = _next_number(folder, stem)
     while True:
         try:
-            return write_new(folder / f"{stem}_{number:05}_{suffix}", write)
+            return write_new(folder / f"{stem}_{number:05}_{suffix}", write, ledger, f"{stem}_")
         except FileExistsError:
             number += 1
 

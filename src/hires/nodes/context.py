@@ -15,6 +15,7 @@ from hires.graph.context import Context
 from hires.graph.kept import KeptWork, Pieces
 from hires.graph.node_check import resolve_file
 from hires.imaging.upscalers import PLAIN as PLAIN_UPSCALERS
+from hires.metadata.files import Ledger
 from hires.models.budget import Budget
 from hires.models.faces.restorer import face_restorer_names, restorer_files
 from hires.models.hashes import stamp
@@ -70,6 +71,8 @@ class RunContext(Context):
     given: Mapping[str, Path] = field(default_factory=dict)
     """Pictures handed to the run by whoever started it: name -> file, anywhere. They stand for the input folder."""
     kept: KeptWork | None = None
+    ledger: Ledger | None = None
+    """Where what is written is kept account of, for work that may be begun again."""
     texts: EncodedTexts = field(default_factory=EncodedTexts)
 
     def is_stopped(self) -> bool:

@@ -119,7 +119,7 @@ def _write_pictures(
             write = partial(save_png, picture, texts=texts, compression=compression)
         else:
             write = partial(_write_lossy, picture, format, texts, quality)
-        names.append(write_numbered(folder, stem, PLAIN_ENDINGS[format], write).name)
+        names.append(write_numbered(folder, stem, PLAIN_ENDINGS[format], write, context.ledger).name)
     return names
 
 
@@ -192,7 +192,7 @@ def save_animated_webp(
         "method": WEBP_METHODS[method],
     }
     write = partial(save_webp, frames, texts=workflow_texts(context), **options)
-    path = write_numbered(folder, stem, ".webp", write)
+    path = write_numbered(folder, stem, ".webp", write, context.ledger)
     entry = {"filename": path.name, "subfolder": _subfolder(folder, context), "type": "output"}
     return NodeResult(ui={"images": [entry], "animated": [len(frames) > 1]})
 
@@ -204,7 +204,8 @@ def save_latent(*, samples: Latent, filename_prefix: Prefix = "latents/ComfyUI",
     tensors = {"latent_tensor": samples["samples"].contiguous(), LATENT_VERSION: torch.tensor([])}
     metadata = {"prompt": json.dumps(context.prompt)}
     metadata |= {key: json.dumps(value) for key, value in context.extra_pnginfo.items()}
-    path = write_numbered(folder, stem, ".latent", lambda file: save_file(tensors, file, metadata=metadata))
+    write = partial(save_file, tensors, metadata=metadata)
+    path = write_numbered(folder, stem, ".latent", write, context.ledger)
     subfolder = _subfolder(folder, context)
     return NodeResult(ui={"latents": [{"filename": path.name, "subfolder": subfolder, "type": "output"}]})
 

@@ -180,7 +180,7 @@ def _written(
     def write(path: Path) -> None:
         write_tensors(tensors(), path, texts)
 
-    path = write_numbered(folder, stem, ".safetensors", write)
+    path = write_numbered(folder, stem, ".safetensors", write, context.ledger)
     subfolder = folder.relative_to(context.output_dir.resolve()).as_posix()
     entry = {"filename": path.name, "subfolder": "" if subfolder == "." else subfolder, "type": "output"}
     return NodeResult(ui={"files": [entry]})

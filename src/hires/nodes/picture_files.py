@@ -19,7 +19,7 @@ from hires.imaging.png import Raster, Rows
 from hires.imaging.rasters import open_raster
 from hires.imaging.strips import Rounded
 from hires.metadata.carrying import DEEP_FORMATS, ENDINGS, carried_texts, copied_exif, save_raster
-from hires.metadata.files import picture_texts, write_new, write_numbered
+from hires.metadata.files import Ledger, picture_texts, write_new, write_numbered
 from hires.nodes.context import RunContext
 from hires.nodes.images import picture_is_there, workflow_texts
 from hires.nodes.types import Image, InputPicture
@@ -96,7 +96,7 @@ def hires_save_picture(
     for image in images:
         rows = Rounded(image.numpy(), dtype, facts.grey)
         write = partial(_write, rows, format, texts, facts, quality)
-        saved.append(_placed(folder, stem, ENDINGS[format], write, numbered).name)
+        saved.append(_placed(folder, stem, ENDINGS[format], write, numbered, context.ledger).name)
     relative = folder.relative_to(context.output_dir.resolve()).as_posix()
     subfolder = "" if relative == "." else relative
     return NodeResult(ui={"images": [{"filename": name, "subfolder": subfolder, "type": "output"} for name in saved]})
@@ -109,11 +109,11 @@ def _write(rows: Rows, kind: str, texts: Mapping[str, str], facts: PictureFacts,
     save_raster(rows, path, kind, texts, facts.icc_profile, exif, quality)
 
 
-def _placed(folder: Path, stem: str, ending: str, write: partial[None], numbered: bool) -> Path:
+def _placed(folder: Path, stem: str, ending: str, write: partial[None], numbered: bool, ledger: Ledger | None) -> Path:
     if numbered:
-        return write_numbered(folder, stem, ending, write)
+        return write_numbered(folder, stem, ending, write, ledger)
     path = folder / (stem if Path(stem).suffix else f"{stem}{ending}")
     try:
-        return write_new(path, write)
+        return write_new(path, write, ledger)
     except FileExistsError as error:
         raise OutputError(f"{path} is there already", "Choose another name.") from error

@@ -8,7 +8,7 @@ from typing import Any
 
 from hires.errors import SettingError
 from hires.recipes.request import Txt2Img
-from hires.recipes.tiled import TiledDiffusion
+from hires.recipes.tiled import DeepShrink, TiledDiffusion
 from hires.recipes.tiled_img2img import NoiseInversion, TiledImg2Img
 from hires.server.scripts import REGION_ARGUMENTS, REGIONS, named
 from hires.tiling.regions import Region
@@ -26,12 +26,25 @@ def with_always_on(request: Txt2Img, given: Mapping[str, Sequence[Any]]) -> Txt2
             size = {"overwrite_width": values["Image width"], "overwrite_height": values["Image height"]}
             tiled = replace(tiled, **size)
         request = replace(request, tiled=tiled)
+    if (shrink := deep_shrink(given)) is not None:
+        request = replace(request, deep_shrink=shrink)
     vae = named("tiled vae").values(given.get("tiled vae", ()))
     if vae["Enable Tiled VAE"]:
         side = min(max(vae["Decoder Tile Size"] * PIXELS_PER_CELL, TILES_OF_VAE[0]), TILES_OF_VAE[1])
         mode = "fast" if vae["Fast Decoder"] and vae["Fast Encoder"] else "exact"
         request = replace(request, vae_mode=mode, vae_tile=side)
     return request
+
+
+def deep_shrink(given: Mapping[str, Sequence[Any]]) -> DeepShrink | None:
+    """Deep Shrink as Forge's "Kohya HRFix" asks for it; None where it is off."""
+    title = "kohya hrfix integrated"
+    values = named(title).values(given.get(title, ()))
+    if not values["Enabled"]:
+        return None
+    if values["Start Percent"] != 0 or not values["Downscale After Skip"]:
+        raise SettingError("Deep Shrink begins with the first step, after the skip, in this interface", "Send 0, true.")
+    return DeepShrink(values["Block Number"], float(values["Downscale Factor"]), float(values["End Percent"]))
 
 
 def tiled_diffusion(given: Mapping[str, Sequence[Any]], tab: str = "txt2img") -> TiledDiffusion | None:
@@ -50,6 +63,7 @@ def tiled_diffusion(given: Mapping[str, Sequence[Any]], tab: str = "txt2img") ->
         overlap=overlap,
         tile_batch=values["Latent tile batch size"],
         control_on_cpu=values["Move ControlNet tensor to CPU"],
+        jitter=values["Jitter"],
         regions=_regions(values),
         background="on" if values["Draw full canvas background"] else "off" if values["Enable Control"] else "fill",
     )

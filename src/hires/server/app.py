@@ -14,10 +14,21 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hires import __version__
-from hires.server import controlnet, extras, lists, machine, pages, progress, routes_drawing
+from hires.server import (
+    controlnet,
+    extras,
+    lists,
+    machine,
+    pages,
+    progress,
+    routes_desk,
+    routes_drawing,
+    routes_gallery,
+)
 from hires.server.comfy.mount import mount
+from hires.server.editor import editor_folder, mount_editor
 from hires.server.faults import tell_faults
-from hires.server.guard import Guard, Rules
+from hires.server.guard import Guard, Rules, is_loopback
 from hires.server.options import Options
 from hires.server.state import Server
 from hires.settings import Settings
@@ -46,21 +57,29 @@ def create_app(
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
+        server.desk.open()
+        comfy.open()
         yield
-        comfy.channels.close()
+        comfy.close()
         server.work.close()
         server.work.join(SECONDS_TO_STOP)
+        server.desk.close()
+        server.fetches.stop()
 
     app = FastAPI(title="hires", version=__version__, lifespan=life, docs_url=None, redoc_url=None)
     app.state.server = server
-    for part in (routes_drawing, extras, progress, lists, controlnet, machine, pages):
+    for part in (routes_drawing, routes_desk, extras, progress, lists, controlnet, machine, pages):
         app.include_router(part.router)
+    app.include_router(routes_gallery.router)
+    for place in routes_gallery.EDITOR_PLACES:
+        app.include_router(routes_gallery.templates, prefix=place)
     comfy = mount(app, server)
+    mount_editor(app, editor_folder())
     tell_faults(
         app, [settings.models_dir, settings.input_dir, settings.output_dir, settings.cache_dir, settings.user_dir]
     )
     # the last one added stands in front
-    app.add_middleware(GZipMiddleware, minimum_size=SMALLEST_PACKED)
+    app.add_middleware(PackedForOthers, minimum_size=SMALLEST_PACKED)
     app.add_middleware(Timed)
     app.add_middleware(Guard, rules=rules)
     if rules.origins:
@@ -72,6 +91,17 @@ def create_app(
             allow_credentials=bool(rules.passwords),
         )
     return app
+
+
+class PackedForOthers(GZipMiddleware):
+    """Compresses answers for clients on other machines: on this one it costs more than it saves, and work waits."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        host, _ = scope.get("client") or ("", 0)
+        if is_loopback(host):
+            await self.app(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 class Timed:

@@ -120,6 +120,7 @@ class ExtrasFields(Body):
     upscaler_2: str = "None"
     extras_upscaler_2_visibility: float = Field(default=0.0, ge=0, le=1)
     upscale_first: bool = False
+    save_images: bool = False
 
 
 class ExtraSingle(ExtrasFields):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 from hires.api import Engine
 from hires.server.pictures import stored
-from hires.server.running import places
 
 
 def caption(engine: Engine, picture: str, model: str, most_pixels: int) -> str:
     """What a picture shows, as a prompt. ModelFileError says which files to add."""
-    with places(engine, save=False) as folder:
-        return engine.interrogate(stored(picture, folder, most_pixels), model)
+    with tempfile.TemporaryDirectory(prefix="hires-job-") as folder:
+        return engine.interrogate(stored(picture, Path(folder), most_pixels), model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,17 +12,18 @@ from hires.api import Engine
 from hires.errors import SettingError
 from hires.recipes.controlnets import ControlNetUnit
 from hires.recipes.img2img_request import Img2Img
+from hires.recipes.request import with_seeds
 from hires.server import planning
 from hires.server.always import tiled_img2img, with_always_on
-from hires.server.answers import answer
 from hires.server.asking import txt2img_request
 from hires.server.asking_over import img2img_request, loopback, outpainting, redrawing
 from hires.server.bodies import Drawn, ImageToImage, TextToImage
 from hires.server.controlnet import units_of
+from hires.server.finished import Finished
 from hires.server.pictures import stored
 from hires.server.planning import GRIDS, Over
 from hires.server.prompt_lines import jobs_of_lines
-from hires.server.running import Made, Step, draw, places
+from hires.server.running import Made, Step, draw, writing
 from hires.server.scripts import Script
 from hires.server.sheets import with_sheet
 from hires.server.state import Server
@@ -35,7 +37,10 @@ OUTPAINTING = {"outpainting mk2": True, "poor man's outpainting": False}
 
 @dataclass(frozen=True)
 class Asked:
-    """A request whose names were checked at the door, and what draws it; `folder` holds its pictures while it runs."""
+    """A request whose names were checked at the door, and what draws it; `folder` holds the pictures of requests.
+
+    With the same `luck`, the same seeds stand for those that are random.
+    """
 
     server: Server
     options: Mapping[str, Any]
@@ -43,7 +48,9 @@ class Asked:
     always_on: Mapping[str, Sequence[Any]]
     engine: Engine
     job: Job
+    finished: Finished
     folder: Path
+    luck: int
 
     @property
     def title(self) -> str:
@@ -68,54 +75,39 @@ def is_saved(body: Drawn) -> bool:
     return body.save_images and not body.do_not_save_samples
 
 
-def txt2img(
-    server: Server,
-    body: TextToImage,
-    script: Script | None,
-    always_on: Mapping[str, Sequence[Any]],
-    options: Mapping[str, Any],
-    engine: Engine,
-    job: Job,
-) -> dict[str, Any]:
-    """POST /sdapi/v1/txt2img, in the working thread."""
-    with places(engine, is_saved(body)) as folder:
-        asked = Asked(server, options, script, always_on, engine, job, folder)
-        jobs = jobs_of_lines(body, asked.values(body)) if asked.title == LINES else [body]
-        made = _drawn(asked, [step for one in jobs for step in _txt2img_steps(asked, one)], body)
-    return answer(body, made, job.stamp, {})
+def txt2img(asked: Asked, body: TextToImage) -> Made:
+    """What txt2img draws, in the working thread."""
+    chooser = random.Random(asked.luck)
+    with writing(asked.engine, asked.finished, is_saved(body)):
+        jobs = jobs_of_lines(body, asked.values(body), chooser) if asked.title == LINES else [body]
+        return _drawn(asked, [step for one in jobs for step in _txt2img_steps(asked, one, chooser)], body)
 
 
-def _txt2img_steps(asked: Asked, body: TextToImage) -> list[Step]:
+def _txt2img_steps(asked: Asked, body: TextToImage, chooser: random.Random) -> list[Step]:
     request = with_always_on(txt2img_request(body, asked.options_of(body)), asked.always_on)
     request = replace(request, controlnets=asked.units())
     if asked.title in GRIDS:
-        return planning.grid_steps(asked.engine, asked.job, asked.title, body.script_args, request, None)
-    return planning.txt2img_steps(asked.engine, asked.job, request)
+        grid = (asked.title, body.script_args, request, None)
+        return planning.grid_steps(asked.engine, asked.job, asked.finished, *grid)
+    return planning.txt2img_steps(asked.engine, asked.job, with_seeds(request, chooser))
 
 
-def img2img(
-    server: Server,
-    body: ImageToImage,
-    script: Script | None,
-    always_on: Mapping[str, Sequence[Any]],
-    options: Mapping[str, Any],
-    engine: Engine,
-    job: Job,
-) -> dict[str, Any]:
-    """POST /sdapi/v1/img2img, in the working thread."""
-    with places(engine, is_saved(body)) as folder:
-        asked = Asked(server, options, script, always_on, engine, job, folder)
-        pictures = tuple(stored(text, folder, server.most_pixels) for text in body.init_images or ())
-        over = Over(pictures, stored(body.mask, folder, server.most_pixels) if body.mask else None)
-        jobs = jobs_of_lines(body, asked.values(body)) if asked.title == LINES else [body]
-        made = _drawn(asked, [step for one in jobs for step in _img2img_steps(asked, one, over)], body)
-    hidden = {} if body.include_init_images else {"init_images": None, "mask": None}
-    return answer(body, made, job.stamp, hidden)
+def img2img(asked: Asked, body: ImageToImage) -> Made:
+    """What img2img draws, in the working thread."""
+    chooser = random.Random(asked.luck)
+    with writing(asked.engine, asked.finished, is_saved(body)):
+        most = asked.server.most_pixels
+        pictures = tuple(stored(text, asked.folder, most) for text in body.init_images or ())
+        over = Over(pictures, stored(body.mask, asked.folder, most) if body.mask else None)
+        jobs = jobs_of_lines(body, asked.values(body), chooser) if asked.title == LINES else [body]
+        return _drawn(asked, [step for one in jobs for step in _img2img_steps(asked, one, over, chooser)], body)
 
 
-def _img2img_steps(asked: Asked, body: ImageToImage, over: Over) -> list[Step]:
+def _img2img_steps(asked: Asked, body: ImageToImage, over: Over, chooser: random.Random) -> list[Step]:
     engine, job, title = asked.engine, asked.job, asked.title
     request = img2img_request(body, asked.options_of(body), asked.always_on)
+    if title not in GRIDS:
+        request = replace(request, base=with_seeds(request.base, chooser))
     tiled = tiled_img2img(request.base, request.denoise, asked.always_on)
     plain = {key: args for key, args in asked.always_on.items() if key != "tiled diffusion"}
     units = asked.units(over.pictures[0])
@@ -129,7 +121,7 @@ def _img2img_steps(asked: Asked, body: ImageToImage, over: Over) -> list[Step]:
     if tiled is not None:
         request = request.of(tiled=tiled.base.tiled)
     if title in GRIDS:
-        return planning.grid_steps(engine, job, title, body.script_args, request, over)
+        return planning.grid_steps(engine, job, asked.finished, title, body.script_args, request, over)
     if title == "loopback":
         return planning.loopback_steps(engine, job, request, over, loopback(asked.values(body)))
     if title in OUTPAINTING:
@@ -154,7 +146,7 @@ def _check_units(units: Sequence[ControlNetUnit], request: Img2Img, title: str, 
 def _drawn(asked: Asked, steps: Sequence[Step], body: Drawn) -> Made:
     """What the steps gave, with a sheet of all pictures where one is saved."""
     keep = is_saved(body) and bool(asked.options["save_incomplete_images"])
-    made = draw(asked.engine, asked.server.work, asked.job, steps, keep_partial=keep)
+    made = draw(asked.engine, asked.server.work, asked.job, steps, asked.finished, keep_partial=keep)
     if is_saved(body) and not body.do_not_save_grid and asked.options["return_grid"] and not made.grids:
-        with_sheet(made, asked.engine.settings.output_dir, asked.options["n_rows"])
+        with_sheet(made, asked.engine.settings.output_dir, asked.options["n_rows"], asked.finished)
     return made

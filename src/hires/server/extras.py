@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import html
+import re
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -14,18 +16,20 @@ from hires.server.state import Server, server_of
 
 if TYPE_CHECKING:
     from hires.api import Engine
+    from hires.server.finished import Finished
     from hires.server.work import Job
 
 router = APIRouter(prefix="/sdapi/v1", tags=["pictures"])
 ServerHere = Annotated[Server, Depends(server_of)]
+UNFIT = re.compile(r"[^\w .()+-]")
+LONGEST_NAME = 80
 INTERROGATORS = ("clip", "deepdanbooru")
 
 
 @router.post("/extra-single-image")
 async def extra_single(body: ExtraSingle, server: ServerHere) -> dict[str, Any]:
     """Enlarge one picture."""
-    made = await server.done("extras", lambda engine, job: enlarged(server, body, [body.image], engine, job))
-    (texts, images) = made
+    texts, images = await server.drawn("extras", body)
     return {"html_info": texts[0], "image": images[0]}
 
 
@@ -34,20 +38,19 @@ async def extra_batch(body: ExtraBatch, server: ServerHere) -> dict[str, Any]:
     """Enlarge pictures one after the other."""
     if not body.imageList:
         raise Refused(404, "Image not found")
-    data = [one.data for one in body.imageList]
-    texts, images = await server.done("extras", lambda engine, job: enlarged(server, body, data, engine, job))
+    texts, images = await server.drawn("extras", body)
     return {"html_info": "".join(dict.fromkeys(texts)), "images": images}
 
 
 def enlarged(
-    server: Server, body: ExtrasFields, pictures: list[str], engine: Engine, job: Job
+    server: Server, body: ExtrasFields, pictures: list[str], engine: Engine, job: Job, finished: Finished
 ) -> tuple[list[str], list[str]]:
     """What was done, and the pictures, in base64; in the working thread."""
     from hires.recipes.extras import Extras
     from hires.recipes.extras import fields as told_fields
     from hires.server.encoding import encoded
     from hires.server.pictures import stored
-    from hires.server.running import places
+    from hires.server.running import writing
 
     request = Extras(
         upscaler=body.upscaler_1,
@@ -64,14 +67,27 @@ def enlarged(
     request = engine.prepare_extras(request)
     job.parts = len(pictures)
     texts, images = [], []
-    with places(engine, save=False) as folder:
+    folder = server.desk.kept.pictures
+    names = name_stems(body, len(pictures))
+    with writing(engine, finished, save=body.save_images):
         sources = [stored(text, folder, server.most_pixels) for text in pictures]
         for number, source in enumerate(sources):
-            done = engine.upscale(source, request, on_event=job)
+            paths = finished.part(number)
+            if not paths:
+                paths = [engine.upscale(source, request, name=names[number], on_event=job).path]
+                finished.finish_part(number, paths, (number + 1) / len(sources))
             job.done, job.step = number + 1, 0
-            texts.append(_said(told_fields(done.request)))
-            images.append(encoded(done.path.read_bytes()))
+            texts.append(_said(told_fields(request)))
+            images.append(encoded(paths[0].read_bytes()))
     return texts, images
+
+
+def name_stems(body: ExtrasFields, count: int) -> list[str]:
+    """What the files that are kept are called: as those that were sent; "" where these had no name that a file can
+    have."""
+    sent = [one.name for one in body.imageList] if isinstance(body, ExtraBatch) else []
+    stems = [PurePosixPath(name.replace("\\", "/")).stem for name in sent] or [""] * count
+    return [UNFIT.sub("_", stem).strip("._ ")[:LONGEST_NAME] for stem in stems]
 
 
 def _said(fields: dict[str, Any]) -> str:

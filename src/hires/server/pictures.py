@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
+import hashlib
 import secrets
-from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
 
 from hires.errors import ImageFileError
 from hires.imaging.pictures import open_picture
+from hires.metadata.files import output_error
 from hires.server.faults import Refused
-
-DATA_URL = re.compile(r"data:image/[\w.+-]+(?:;[\w=.+-]+)*;base64,", re.IGNORECASE)
-ENDINGS = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp", "AVIF": ".avif", "GIF": ".gif", "BMP": ".bmp",
-           "TIFF": ".tiff"}  # fmt: skip
-
-
-def picture_bytes(text: str) -> bytes:
-    """The bytes of a picture that a client sent. Refused for an address and for what is no base64."""
-    text = text.strip()
-    if text[:8].lower().startswith(("http://", "https://")):
-        raise Refused(400, "Requests not allowed", "pictures of other servers are not fetched", "Send the picture.")
-    if (match := DATA_URL.match(text[:200])) is not None:
-        text = text[match.end() :]
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise Refused(400, "Invalid encoded image", "the picture is no base64") from error
+from hires.server.references import picture_bytes, picture_ending, reference_of
 
 
 def opened(text: str, max_pixels: int) -> tuple[bytes, Image.Image]:
@@ -45,10 +27,22 @@ def opened(text: str, max_pixels: int) -> tuple[bytes, Image.Image]:
 
 
 def stored(text: str, folder: Path, max_pixels: int) -> Path:
-    """A picture that was sent, checked and written into a folder as it came."""
+    """A picture that was sent, checked, in a file of a folder, as it came. The file's name says its content."""
+    if (name := reference_of(text)) is not None:
+        try:
+            open_picture(folder / name, max_pixels)
+        except ImageFileError as error:
+            raise Refused(400, "Invalid encoded image", error.message, error.hint) from error
+        return folder / name
     data, _ = opened(text, max_pixels)
-    with Image.open(BytesIO(data)) as header:
-        ending = ENDINGS.get(header.format or "", ".png")
-    path = folder / f"{secrets.token_hex(8)}{ending}"
-    path.write_bytes(data)
+    path = folder / f"{hashlib.sha256(data).hexdigest()}{picture_ending(data) or '.png'}"
+    if not path.is_file():
+        temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(data)
+            temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise output_error(path, error) from error
     return path

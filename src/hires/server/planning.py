@@ -15,7 +15,8 @@ from hires.gridding.drawing import CellDone
 from hires.imaging.pictures import open_picture
 from hires.loopback import Loopback, loop_back
 from hires.recipes.facts import ModelFacts
-from hires.recipes.grids.record import CELLS
+from hires.recipes.grids.record import CELLS, DONE, read_record
+from hires.recipes.grids.record import FILE as RECORD
 from hires.recipes.grids.request import GridRequest
 from hires.recipes.grids.script_args import grid_from_script_args, matrix_from_script_args
 from hires.recipes.img2img import is_composite, is_mask
@@ -25,6 +26,7 @@ from hires.recipes.infotext import infotext
 from hires.recipes.redraw import Redrawing
 from hires.recipes.request import Txt2Img
 from hires.recipes.tiled_img2img import TiledImg2Img
+from hires.server.finished import Finished
 from hires.server.running import Step, batches
 from hires.server.work import Job
 
@@ -133,32 +135,50 @@ def tiled_steps(engine: Engine, job: Job, request: TiledImg2Img, over: Over) -> 
 
 
 def grid_steps(
-    engine: Engine, job: Job, title: str, args: Sequence[Any], base: Txt2Img | Img2Img, over: Over | None
+    engine: Engine,
+    job: Job,
+    finished: Finished,
+    title: str,
+    args: Sequence[Any],
+    base: Txt2Img | Img2Img,
+    over: Over | None,
 ) -> list[Step]:
-    """X/Y/Z plot or Prompt matrix: one step, whose finished cells are kept where it is stopped."""
+    """X/Y/Z plot or Prompt matrix: one step, whose finished cells are kept where it is stopped; what is missing of one
+    that was begun before."""
     grid = GRIDS[title](args, "txt2img" if over is None else "img2img")
     pictures = () if over is None else tuple(str(path) for path in over.pictures)
     mask = None if over is None or over.mask is None else str(over.mask)
     grid = replace(grid, base=base, pictures=pictures, mask=mask)
-    before = set(engine.settings.output_dir.glob("grid_*"))
 
     def count(cell: CellDone) -> None:
         job.parts, job.done, job.step = cell.count, cell.number, 0
+        folder = finished.folder_of(0)
+        if folder is not None:
+            finished.add(folder / name for name in cell.cell.pictures)
 
     def draw() -> list[Path]:
         job.by_cells = True
-        made = engine.grid(grid, on_event=job, on_cell=count)
+        folder = finished.folder_of(0)
+        with engine.recording(None):  # a grid keeps its own account
+            if folder is not None and (folder / RECORD).is_file():
+                drawn = read_record(folder).with_state(DONE)
+                finished.add(folder / name for cell in drawn for name in cell.pictures)
+                made = engine.grid(folder, on_event=job, on_cell=count)
+            else:
+                if folder is not None and folder.is_dir() and not any(folder.iterdir()):
+                    folder.rmdir()
+                made = engine.grid(grid, on_event=job, on_cell=count, on_folder=partial(finished.intend_folder, 0))
         if len(made.failed) == len(made.record.cells):
             raise SettingError(made.failed[0].error or "no cell could be drawn")
         return made.paths
 
-    def finished() -> list[Path]:
-        folders = set(engine.settings.output_dir.glob("grid_*")) - before
-        return sorted(path for folder in folders for path in (folder / CELLS).glob("*.png"))
+    def cells() -> list[Path]:
+        folder = finished.folder_of(0)
+        return [] if folder is None else sorted((folder / CELLS).glob("*.png"))
 
     first = base.base if isinstance(base, Img2Img) else base
     request, facts = engine.prepare(first)
-    step = replace(_step(request, facts, draw), finished=finished, is_whole=False)
+    step = replace(_step(request, facts, draw), finished=cells, is_whole=False)
     return [replace(step, is_sheet=lambda path: path.parent.name != CELLS)]
 
 

@@ -27,7 +27,7 @@ async def progress(server: ServerHere, skip_current_image: bool = False) -> dict
             "eta_relative": 0.0,
             "state": state_of(None, len(server.work.waiting())),
             "current_image": None,
-            "textinfo": None,
+            "textinfo": server.work.held or None,
         }
     preview = None if skip_current_image else await _preview(server, job)
     return {
@@ -98,13 +98,15 @@ async def task_progress(body: ProgressQuestion, server: ServerHere) -> dict[str,
     told: dict[str, Any] = {
         "active": active,
         "queued": body.id_task in waiting,
-        "completed": server.work.is_finished(body.id_task),
+        "completed": server.work.is_finished(body.id_task) or await asyncio.to_thread(_has_ended, server, body.id_task),
         "progress": None,
         "eta": None,
         "live_preview": None,
         "id_live_preview": body.id_live_preview,
         "textinfo": None,
     }
+    if server.work.held and not active:
+        return told | {"textinfo": server.work.held}
     if body.id_task in waiting:
         return told | {"textinfo": f"In queue: {waiting.index(body.id_task) + 1}/{len(waiting)}"}
     if job is None or not active:
@@ -115,6 +117,11 @@ async def task_progress(body: ProgressQuestion, server: ServerHere) -> dict[str,
         if (preview := await _preview(server, job)) is not None:
             told |= {"live_preview": f"data:image/png;base64,{encoded(preview)}", "id_live_preview": number}
     return told
+
+
+def _has_ended(server: Server, id: str) -> bool:
+    job = server.desk.store.find(id)
+    return job is not None and job.state.has_ended
 
 
 @router.get("/queue/status")

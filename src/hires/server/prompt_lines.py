@@ -35,7 +35,7 @@ FIELDS: Mapping[str, Callable[[str], Any]] = {
 }
 
 
-def jobs_of_lines(body: Asked, values: Mapping[str, Any]) -> list[Asked]:
+def jobs_of_lines(body: Asked, values: Mapping[str, Any], chooser: random.Random | None = None) -> list[Asked]:
     """The request once for each line that is not empty, with what the line says. SettingError names the line."""
     lines = [(number, line.strip()) for number, line in enumerate(values["List of prompt inputs"].splitlines(), 1)]
     lines = [(number, line) for number, line in lines if line]
@@ -46,7 +46,7 @@ def jobs_of_lines(body: Asked, values: Mapping[str, Any]) -> list[Asked]:
     iterated = values["Iterate seed every line"]
     seed = body.seed
     if seed < 0 and (iterated or values["Use same random seed for all lines"]):
-        seed = random.SystemRandom().randrange(RANDOM_SEEDS)
+        seed = (chooser or random.SystemRandom()).randrange(RANDOM_SEEDS)
     jobs = []
     for number, line in lines:
         changes = _with_base(body, fields_of(line, number), values["Insert prompts at the"])

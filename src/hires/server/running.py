@@ -17,6 +17,7 @@ from hires.metadata.files import picture_texts, save_png, write_numbered
 from hires.recipes.img2img import is_mask
 from hires.recipes.request import Txt2Img
 from hires.recipes.wording import with_prompts_of
+from hires.server.finished import Finished
 from hires.server.work import Job, Work
 
 BEFORE_HIRES = "before-highres-fix"
@@ -65,15 +66,14 @@ class Made:
 
 
 @contextmanager
-def places(engine: Engine, save: bool) -> Iterator[Path]:
-    """A folder for the pictures of a request, and results written there too unless they are to be saved."""
-    with tempfile.TemporaryDirectory(prefix="hires-job-") as name:
-        folder = Path(name)
+def writing(engine: Engine, finished: Finished, save: bool) -> Iterator[None]:
+    """Within the block, account is kept of what is written; to the job's own folder where it is not to be saved."""
+    with engine.recording(finished):
         if save:
-            yield folder
+            yield
             return
-        with engine.writing_to(folder / "out"):
-            yield folder
+        with engine.writing_to(finished.folder):
+            yield
 
 
 def batches(engine: Engine, request: Txt2Img) -> list[Txt2Img]:
@@ -91,24 +91,37 @@ def batches(engine: Engine, request: Txt2Img) -> list[Txt2Img]:
     return found
 
 
-def draw(engine: Engine, work: Work, job: Job, steps: Sequence[Step], *, keep_partial: bool) -> Made:
-    """Draw the steps in order. keep_partial: pictures that were stopped are written to the output folder as well."""
+def draw(
+    engine: Engine, work: Work, job: Job, steps: Sequence[Step], finished: Finished, *, keep_partial: bool
+) -> Made:
+    """Draw the steps in order, but for those that were finished before. keep_partial: pictures that were stopped are
+    written to the output folder as well. Interrupted where the job is stopped in order to go on."""
     made = Made(steps[0].base)
     job.parts = sum(step.passes for step in steps)
-    for step in steps:
+    for number, step in enumerate(steps):
         job.files, job.preview = [], None
         job.model, job.family = step.base.checkpoint or "", step.family
         before = job.done
+        if (earlier := finished.part(number)) is not None:
+            made.pictures += pictures_of(earlier)
+            made.grids += sum(map(step.is_sheet, earlier))
+            job.done = before + step.passes
+            continue
         try:
             paths = step.draw()
         except Interrupted:
+            if job.put_off and not work.is_closed:
+                raise
             made.pictures += pictures_of(step.finished() if step.finished is not None else _written(engine, job))
-            made.pictures += partial(engine, job, step, keep_partial) if step.is_whole else []
+            made.pictures += partial(engine, job, step, keep_partial and not job.put_off) if step.is_whole else []
             made.interrupted = True
+            if not job.put_off:
+                finished.finish_part(number, _written(engine, job), 0.0)
             if not work.go_on(job):
                 break
         else:
             made.pictures += pictures_of(paths)
+            finished.finish_part(number, paths, (before + step.passes) / max(job.parts, 1))
             for path in filter(step.is_only_sent, paths):
                 path.unlink()
             made.grids += sum(map(step.is_sheet, paths))

@@ -211,6 +211,21 @@ SCRIPTS: tuple[Script, ...] = (
                 for index in range(REGIONS)
                 for label, default in REGION_ARGUMENTS
             ),
+            Argument("Jitter", False),  # ours, behind those of the extension
+        ),
+        always_on=True,
+    ),
+    Script(
+        "kohya hrfix integrated",
+        (
+            Argument("Enabled", False),
+            Argument("Block Number", 3, 1, 32, 1),
+            Argument("Downscale Factor", 2.0, 1.0, 9.0, 0.1),
+            Argument("Start Percent", 0.0, 0.0, 1.0, 0.01),
+            Argument("End Percent", 0.35, 0.0, 1.0, 0.01),
+            Argument("Downscale After Skip", True),
+            Argument("Downscale Method", "bicubic"),
+            Argument("Upscale Method", "bicubic"),
         ),
         always_on=True,
     ),

@@ -11,10 +11,12 @@ from pathlib import Path
 from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from hires.errors import SettingError
 from hires.server.app import create_app
 from hires.server.guard import Rules, check_exposure
+from hires.server.state import Server
 from hires.settings import Settings
 
 SECONDS_TO_END = 60
@@ -48,8 +50,14 @@ class EndingServer(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def serve_forever(settings: Settings, rules: Rules, place: Place, say: Callable[[str], None]) -> None:
-    """Serve until the end. SettingError for an address that cannot be had, or is too open."""
+def serve_forever(
+    settings: Settings,
+    rules: Rules,
+    place: Place,
+    say: Callable[[str], None],
+    mount: Callable[[FastAPI, Server], None] | None = None,
+) -> None:
+    """Serve until the end. `mount` adds pages. SettingError for an address that cannot be had, or is too open."""
     check_exposure(place.host, rules.passwords, place.is_open)
     listening = listen(place.host, place.port)
     port = listening.getsockname()[1]
@@ -60,6 +68,9 @@ def serve_forever(settings: Settings, rules: Rules, place: Place, say: Callable[
         server.should_exit = True
 
     app = create_app(settings, rules=rules, options_file=place.options, flags=flags, may_stop=place.may_stop, end=end)
+    app.state.server.desk.open()
+    if mount is not None:
+        mount(app, app.state.server)
     keep_log(settings)
     config = uvicorn.Config(
         app,

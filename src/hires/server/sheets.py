@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hires.imaging.grids import labelled_grid
 from hires.imaging.pictures import open_picture
-from hires.metadata.files import save_png, write_numbered
+from hires.metadata.files import Ledger, save_png, write_numbered
 from hires.server.running import Made, read_picture
 
 
@@ -17,7 +17,7 @@ def rows_of(count: int, n_rows: int, batch_size: int) -> int:
     return max(1, min(rows, count))
 
 
-def with_sheet(made: Made, folder: Path, n_rows: int) -> None:
+def with_sheet(made: Made, folder: Path, n_rows: int, ledger: Ledger | None = None) -> None:
     """Write a sheet and put it first; nothing for a single picture."""
     count = len(made.pictures)
     if count < 2:
@@ -27,6 +27,6 @@ def with_sheet(made: Made, folder: Path, n_rows: int) -> None:
     pictures = [open_picture(picture.data) for picture in made.pictures]
     sheet = labelled_grid([pictures[column::across] for column in range(across)], None, None)
     texts = {"parameters": made.pictures[0].infotext}
-    path = write_numbered(folder, "grid", ".png", lambda to: save_png(sheet, to, texts))
+    path = write_numbered(folder, "grid", ".png", lambda to: save_png(sheet, to, texts), ledger)
     made.pictures.insert(0, read_picture(path.read_bytes()))
     made.grids = 1

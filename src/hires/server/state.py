@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
@@ -13,7 +15,13 @@ from fastapi import Request
 from hires.errors import HiresError
 from hires.models.files import ModelFiles
 from hires.pocket import BUILT_IN_FOLDER
+from hires.server.bodies import Body
+from hires.server.desk import Desk
 from hires.server.faults import OurFault
+from hires.server.fetches import Fetches
+from hires.server.gallery import Gallery
+from hires.server.grid_kind import GoingOn
+from hires.server.kinds import Drawing, Extras
 from hires.server.options import Options
 from hires.server.work import Job, Work
 from hires.settings import Settings
@@ -42,6 +50,10 @@ class Server:
 
     def __post_init__(self) -> None:
         self.work = Work(lambda stop: make_engine(self.settings, stop))
+        self.desk = Desk(self.work, self.settings)
+        self.desk.kinds |= {tab: Drawing(self, tab) for tab in ("txt2img", "img2img")}
+        self.desk.kinds["extras"] = Extras(self)
+        self.desk.kinds["grid"] = GoingOn(self)
         self._files = ModelFiles([self.settings.models_dir, BUILT_IN_FOLDER], self.settings.cache_dir)
 
     @property
@@ -49,20 +61,43 @@ class Server:
         """The models folders; the engine's own, once there is one."""
         return self._files if self.work.engine is None else self.work.engine.store
 
+    @cached_property
+    def gallery(self) -> Gallery:
+        """The pictures of the outputs folder."""
+        return Gallery(self.settings)
+
+    @cached_property
+    def fetches(self) -> Fetches:
+        """What is being fetched from a hub."""
+        return Fetches()
+
     @property
     def most_pixels(self) -> int:
         """What one picture of a request may have."""
         return int(self.settings.max_megapixels * 1e6)
 
+    async def drawn(self, kind: str, body: Body, id: str | None = None, door: str = "webui") -> Any:
+        """The answer of a job that draws, once the queue has come to it. OurFault for what is not the client's
+        mistake."""
+
+        def enter() -> Future[Any]:
+            accepted = self.desk.accepted(kind, body.model_dump(exclude_unset=True))
+            return self.desk.enter(kind, accepted, door=door, id=id, awaited=True)[1]
+
+        return await _answer(await asyncio.to_thread(enter))
+
     async def done(self, title: str, run: Callable[[Engine, Job], Any], id: str | None = None) -> Any:
         """What a job gave, once the queue has come to it. OurFault for what is not the client's mistake."""
-        job = self.work.submit(title, run, id)
-        try:
-            return await asyncio.shield(asyncio.wrap_future(job.future))
-        except HiresError:
-            raise
-        except Exception as error:
-            raise OurFault(type(error).__name__) from error
+        return await _answer(self.work.submit(title, run, id).future)
+
+
+async def _answer(future: Future[Any]) -> Any:
+    try:
+        return await asyncio.shield(asyncio.wrap_future(future))
+    except HiresError:
+        raise
+    except Exception as error:
+        raise OurFault(type(error).__name__) from error
 
 
 def server_of(request: Request) -> Server:

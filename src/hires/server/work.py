@@ -9,7 +9,7 @@ import string
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,10 @@ MOST_WAITING = 1000
 FINISHED_REMEMBERED = 100
 PASSES = ("KSampler", "KSamplerAdvanced", "HiresSDUpscale", "HiresUltimateUpscale")
 """Nodes whose end is the end of a sampling pass."""
+
+
+class Postponed(Exception):  # noqa: N818 - no error
+    """A job is not over: it was held back, or waits again. Nobody is answered yet."""
 
 
 class Busy(HiresError):  # noqa: N818 - said to a client
@@ -62,8 +66,16 @@ class Job:
     """What was written so far, as the nodes that save tell it."""
     number: float = 0.0
     """Its place in the queue: the least is done first."""
+    priority: int = 0
+    """Of the jobs of more priority all are done before those of less."""
+    lasts: bool = False
+    """Whether it outlives the process. Only those that do are held back with the queue."""
+    put_off: bool = False
+    """Whether it is stopped in order to go on later."""
     ended: Callable[[], None] | None = None
     """Called once the job is over and no longer counted."""
+    heard: Callable[[], None] | None = None
+    """Called, in the thread that works, after each step."""
     _shown: float = 0.0
 
     def __call__(self, event: Event) -> None:
@@ -78,6 +90,8 @@ class Job:
             if event.class_type in PASSES and not self.by_cells:
                 self.done = min(self.done + 1, self.parts - 1)
                 self.step = 0
+        if self.heard is not None:
+            self.heard()
 
     @property
     def progress(self) -> float:
@@ -106,6 +120,8 @@ class Work:
         self.watchers: list[Callable[[], None]] = []
         """Called, in any thread, whenever the number of jobs has changed or one has begun."""
         self._closed = False
+        self.held = ""
+        """Why no job that outlives the process is begun; "" where they are."""
         self._finished: OrderedDict[str, bool] = OrderedDict()
         self._counter = 0
         self.current: Job | None = None
@@ -137,18 +153,25 @@ class Work:
         id: str | None = None,
         *,
         number: float | None = None,
+        priority: int = 0,
+        lasts: bool = False,
+        future: Future[Any] | None = None,
         ended: Callable[[], None] | None = None,
     ) -> Job:
-        """Put a job behind those of its number and less; without one, behind all that were given none. Busy."""
+        """Put a job behind those of its number and less; without one, behind all that were given none. Busy.
+
+        `future` is that of a job that was postponed.
+        """
         if number is None:
             number = self.next_number()
         with self._lock:
             if self._closed:
                 raise Busy("the server is being shut down")
-            if len(self._waiting) >= MOST_WAITING:
+            if future is None and len(self._waiting) >= MOST_WAITING:
                 raise Busy(f"{MOST_WAITING} jobs wait already", "Try again later.")
-            job = Job(id or f"task({title}-{_letters(7)})", title, run, number=number, ended=ended)
-            bisect.insort_right(self._waiting, job, key=lambda one: one.number)
+            job = Job(id or new_id(title), title, run, number=number, priority=priority, lasts=lasts, ended=ended)
+            job.future = future or job.future
+            bisect.insort_right(self._waiting, job, key=_place)
             self._lock.notify_all()
         self._tell()
         return job
@@ -163,6 +186,53 @@ class Work:
         if removed:
             self._tell()
         return [job.id for job in removed]
+
+    def take_out(self, id: str) -> Job | None:
+        """Take a job that waits out of the queue, without a word to who waits for it."""
+        with self._lock:
+            found = next((job for job in self._waiting if job.id == id), None)
+            if found is not None:
+                self._waiting.remove(found)
+        self._tell()
+        return found
+
+    def place(self, places: Mapping[str, tuple[int, float]]) -> None:
+        """Give jobs that wait other priorities and numbers, by their ids."""
+        with self._lock:
+            for job in self._waiting:
+                job.priority, job.number = places.get(job.id, (job.priority, job.number))
+            self._waiting.sort(key=_place)
+        self._tell()
+
+    def count_from(self, number: int) -> None:
+        """Let the numbers that are given from now on be above those of an earlier process."""
+        with self._lock:
+            self._counter = max(self._counter, number)
+
+    def hold(self, why: str) -> None:
+        """Begin no job that outlives the process until `go`; the one that runs goes on."""
+        with self._lock:
+            self.held = why
+        self._tell()
+
+    def go(self) -> None:
+        """Begin jobs again."""
+        with self._lock:
+            self.held = ""
+            self._lock.notify_all()
+        self._tell()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing is begun any more."""
+        return self._closed
+
+    def wait_to_go(self) -> bool:
+        """In the thread that works: wait until the queue is no longer held; False where it was closed instead."""
+        with self._lock:
+            while self.held and not self._closed:
+                self._lock.wait()
+            return not self._closed
 
     @property
     def remaining(self) -> int:
@@ -180,12 +250,16 @@ class Work:
         with self._lock:
             return id in self._finished
 
-    def interrupt(self, id: str | None = None) -> None:
-        """End the job that runs, if it is the one of that id, at its next step."""
+    def interrupt(self, id: str | None = None, *, put_off: bool = False) -> bool:
+        """End the job that runs, if it is the one of that id, at its next step; to go on later where it is put off.
+        Whether it was."""
         with self._lock:
-            if self.current is not None and id in (None, self.current.id):
-                self.current.interrupted = True
-                self._stop.set()
+            if self.current is None or id not in (None, self.current.id):
+                return False
+            self.current.interrupted = True
+            self.current.put_off = put_off
+            self._stop.set()
+            return True
 
     def skip(self) -> None:
         """End the batch that runs at its next step; the job goes on with the next one."""
@@ -210,11 +284,13 @@ class Work:
             abandoned = list(self._waiting)
             self._waiting.clear()
             if self.current is not None:
+                self.current.put_off = self.current.put_off or not self.current.interrupted
                 self.current.interrupted = True
                 self._stop.set()
             self._lock.notify_all()
         for job in abandoned:
-            job.future.set_exception(Busy("the server was shut down before this job began"))
+            if not job.future.done():
+                job.future.set_exception(Busy("the server was shut down before this job began"))
 
     def join(self, seconds: float) -> None:
         """Wait until the thread has ended."""
@@ -224,6 +300,8 @@ class Work:
         while (job := self._next()) is not None:
             try:
                 job.future.set_result(job.run(self.ready(), job))
+            except Postponed:
+                pass
             except Interrupted:
                 job.future.set_exception(HiresError("the job was interrupted before anything was finished"))
             except BaseException as error:
@@ -235,16 +313,21 @@ class Work:
 
     def _next(self) -> Job | None:
         with self._lock:
-            while not self._waiting and not self._closed:
+            while (first := self._first()) is None and not self._closed:
                 self._lock.wait()
-            if self._closed:
+            if self._closed or first is None:
                 return None
-            self.current = job = self._waiting.pop(0)
+            self.current = job = first
+            self._waiting.remove(job)
             job.started = time.monotonic()
-            job.future.set_running_or_notify_cancel()
+            if not job.future.running():
+                job.future.set_running_or_notify_cancel()
             self._stop.clear()
         self._tell()
         return job
+
+    def _first(self) -> Job | None:
+        return next((job for job in self._waiting if not (self.held and job.lasts)), None)
 
     def _end(self, job: Job) -> None:
         with self._lock:
@@ -261,5 +344,11 @@ class Work:
             watcher()
 
 
-def _letters(count: int) -> str:
-    return "".join(secrets.choice(string.ascii_uppercase + string.digits) for _ in range(count))
+def _place(job: Job) -> tuple[int, float]:
+    return -job.priority, job.number
+
+
+def new_id(title: str) -> str:
+    """A name for a job, as the web UI makes them."""
+    letters = "".join(secrets.choice(string.ascii_uppercase + string.digits) for _ in range(7))
+    return f"task({title}-{letters})"

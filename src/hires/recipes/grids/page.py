@@ -112,13 +112,12 @@ def page(
         "series": series,
         "note": note,
     }
-    style = _packed("page.css")
-    script = '"use strict";\n(() => {\n' + "\n".join(_packed(name) for name in SCRIPTS) + "})();\n"
+    style, script = _style_and_script()
     return _filled(
         _packed("page.html"),
         {
             "title": escape(str(grid.get("title") or "Grid")),
-            "policy": escape(_policy(style, script)),
+            "policy": escape(policy()),
             "style": style,
             "script": script,
             "data": json_block(data),
@@ -152,9 +151,15 @@ def _packed(name: str) -> str:
     return files("hires.recipes.grids").joinpath("data", name).read_text(encoding="utf-8")
 
 
-def _policy(style: str, script: str) -> str:
-    """Nothing from anywhere but pictures beside the page or in it; no script and no style but the page's own."""
-    own = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
+def _style_and_script() -> tuple[str, str]:
+    script = '"use strict";\n(() => {\n' + "\n".join(_packed(name) for name in SCRIPTS) + "})();\n"
+    return _packed("page.css"), script
+
+
+def policy() -> str:
+    """What pages of this version may do: show pictures beside the page or in it; run no script and take no style but
+    the page's own."""
+    own = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in _style_and_script()]
     return (
         "default-src 'none'; base-uri 'none'; form-action 'none'; img-src 'self' data: file:; "
         f"style-src 'sha256-{own[0]}'; script-src 'sha256-{own[1]}'"

@@ -163,6 +163,15 @@ def settings_of(infotext: str) -> dict[str, str]:
 
 def read_record(folder: Path) -> GridRecord:
     """The record of a grid's folder. SettingError where there is none, or none that can be read."""
+    data = read_data(folder)
+    try:
+        return _record(folder, data)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise SettingError(f"{folder / FILE} is incomplete: {type(error).__name__} {error}") from error
+
+
+def read_data(folder: Path) -> Data:
+    """What the grid.json of a folder holds. SettingError where there is none of this version's."""
     path = folder / FILE
     try:
         if path.stat().st_size > MOST_BYTES:
@@ -174,10 +183,7 @@ def read_record(folder: Path) -> GridRecord:
         raise SettingError(f"{path} cannot be read: {error}") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise SettingError(f"{path} is no record of a grid that this version knows")
-    try:
-        return _record(folder, data)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise SettingError(f"{path} is incomplete: {type(error).__name__} {error}") from error
+    return data
 
 
 def _record(folder: Path, data: Mapping[str, Any]) -> GridRecord:

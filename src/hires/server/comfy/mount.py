@@ -4,11 +4,30 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from hires.server.comfy import routes_files, routes_jobs, routes_nodes, routes_queue, routes_socket, routes_user
+from hires.server.comfy import (
+    routes_files,
+    routes_jobs,
+    routes_logs,
+    routes_nodes,
+    routes_queue,
+    routes_socket,
+    routes_starters,
+    routes_user,
+)
 from hires.server.comfy.state import Comfy
 from hires.server.state import Server
 
 PLACES = ("", "/api", "/editor", "/editor/api")
+PARTS = (
+    routes_queue,
+    routes_jobs,
+    routes_socket,
+    routes_nodes,
+    routes_files,
+    routes_user,
+    routes_logs,
+    routes_starters,
+)
 
 
 def mount(app: FastAPI, server: Server) -> Comfy:
@@ -16,6 +35,6 @@ def mount(app: FastAPI, server: Server) -> Comfy:
     comfy = Comfy(server)
     app.state.comfy = comfy
     for place in PLACES:
-        for part in (routes_queue, routes_jobs, routes_socket, routes_nodes, routes_files, routes_user):
+        for part in PARTS:
             app.include_router(part.router, prefix=place, include_in_schema=not place)
     return comfy

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import re
-import threading
 import uuid
-from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hires.errors import HiresError, Interrupted, WorkflowError, is_out_of_memory
+from hires.errors import HiresError, Interrupted, SettingError, WorkflowError, is_disk_full, is_out_of_memory
 from hires.graph.fault_answers import error_body, fault_json, node_errors
-from hires.graph.validate import ValidatedWorkflow
 from hires.graph.workflow import Limits, Workflow, check_json, read_json
+from hires.jobs.record import Job, State
+from hires.jobs.store import SPACING
 from hires.server.comfy.channels import Channels, text_message
 from hires.server.comfy.telling import Telling, milliseconds
 from hires.server.faults import without_paths
+from hires.server.finished import Finished
+from hires.server.kind import Accepted, Outcome
 from hires.server.state import Server
-from hires.server.work import Busy, Job
+from hires.server.work import Busy
+from hires.server.work import Job as Task
 
 if TYPE_CHECKING:
     from hires.api import Engine
@@ -30,7 +33,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("hires.server")
 LIMITS = Limits(max_bytes=20_000_000)
 MOST_WAITING_BYTES = 400_000_000
-MOST_REMEMBERED, MOST_REMEMBERED_BYTES = 10_000, 400_000_000
+MOST_LISTED = 2000
+"""Of the prompts that are over, where newer editors list them."""
+MOST_WORDS = 20_000
+KIND = "workflow"
+TOLD = "told"
+"""The note of a job with what its client was told, as the history has it."""
 ID = re.compile(r"[\w.:-]{1,100}")
 TEXT_NAME = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,77}")
 """What a text in a PNG may be called."""
@@ -53,17 +61,23 @@ def refused(kind: str, message: str, details: str = "") -> PromptRefused:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt that was found fit to run. targets are the only outputs to run, None for all; size is that of the
-    request in bytes."""
+    """A prompt that was found fit to run. targets are the only outputs to run, None for all."""
 
     id: str
     number: float
-    workflow: Workflow
     as_checked: Mapping[str, Any]
     extra_data: Mapping[str, Any]
     outputs: tuple[str, ...]
     targets: tuple[str, ...] | None
-    size: int
+
+    @classmethod
+    def of(cls, job: Job) -> Prompt:
+        """The prompt of a job."""
+        request, number = job.request, job.position / SPACING
+        targets = None if request["targets"] is None else tuple(request["targets"])
+        checked = request.get("checked") or request["prompt"]
+        whole = int(number) if number.is_integer() else number
+        return cls(job.id, whole, checked, request["extra_data"], tuple(request["outputs"]), targets)
 
     @property
     def client(self) -> str | None:
@@ -85,24 +99,36 @@ class Remembered:
     began: int
     ended: int
 
+    @classmethod
+    def of(cls, job: Job) -> Remembered:
+        """What a job that has ended came to; of one that could tell nothing itself, what is known."""
+        prompt, began, ended = Prompt.of(job), int((job.begun or 0) * 1000), int((job.ended or 0) * 1000)
+        told = job.notes.get(TOLD)
+        if told is None:
+            data = {"prompt_id": job.id, "exception_message": job.error, "executed": [], "timestamp": ended}
+            kind = "execution_error" if job.state is State.FAILED else "execution_interrupted"
+            status = {"status_str": "error", "completed": False, "messages": [[kind, data]]}
+            told = {"outputs": {}, "status": status, "meta": {}}
+        return cls(prompt, {"prompt": prompt.item, **told}, began, ended)
+
 
 class Prompts:
-    """What ComfyUI's clients have asked of a server."""
+    """What ComfyUI's clients have asked of a server: jobs of the kind `workflow`."""
 
     def __init__(self, server: Server, channels: Channels) -> None:
         self.server, self.channels = server, channels
         settings = server.settings
         self._folders = [settings.models_dir, settings.input_dir, settings.output_dir, settings.cache_dir]
-        self._lock = threading.Lock()
-        self._queued: dict[str, Prompt] = {}
-        self._history: OrderedDict[str, Remembered] = OrderedDict()
         self.running: Telling | None = None
         server.work.watchers.append(self.tell_status)
+        server.desk.kinds[KIND] = self
+        server.desk.clean = self.clean
 
     @property
     def status(self) -> dict[str, Any]:
-        """How many jobs there are."""
-        return {"exec_info": {"queue_remaining": self.server.work.remaining}}
+        """How many jobs there are; and, where none is begun, why."""
+        held = self.server.work.held
+        return {"exec_info": {"queue_remaining": self.server.work.remaining} | ({"paused": held} if held else {})}
 
     def tell_status(self) -> None:
         """Tell everybody how many jobs there are."""
@@ -119,71 +145,67 @@ class Prompts:
             raise refused("no_prompt", "No prompt provided", "No prompt provided")
         if not isinstance(body["prompt"], dict):
             raise refused("invalid_prompt", "Cannot execute because the prompt is invalid.", "it must be an object")
-        prompt_id, extra = self._id_of(body), _extra_data(body)
+        prompt_id = self._id_of(body)
         if isinstance(body.get("number"), int | float) and not isinstance(body["number"], bool):
             number = body["number"] if abs(body["number"]) < 2**53 else number
         elif body.get("front") is True:
             number = -number
-        workflow, checked, targets = self._checked(body)
-        answer = {"prompt_id": prompt_id, "number": number, "node_errors": self._cleaned(node_errors(checked))}
-        prompt = Prompt(prompt_id, number, workflow, checked.prompt, extra, checked.outputs, targets, len(data))
-        self._enqueue(prompt)
-        return answer
+        accepted, faults = self._accepted(body)
+        if self.server.desk.store.waiting_bytes(KIND) + len(data) > MOST_WAITING_BYTES:
+            raise Busy("the prompts that wait are too large together", "Try again later.")
+        self.server.desk.enter(KIND, accepted, door="comfyui", id=prompt_id, number=number)
+        return {"prompt_id": prompt_id, "number": number, "node_errors": self._cleaned(faults)}
+
+    def accept(self, request: Mapping[str, Any]) -> Accepted:
+        """A prompt of another door than ComfyUI's. WorkflowError, SettingError."""
+        try:
+            return self._accepted(checked_json(json.dumps(request).encode()))[0]
+        except PromptRefused as error:
+            raise SettingError(self.clean(told_in(error.body))) from error
 
     def queue(self) -> dict[str, list[Any]]:
         """The prompt that runs and those that wait, the next one first."""
-        pending, running, _ = self.everything()
+        jobs = [job for job in self.server.desk.store.unended() if job.kind == KIND]
         return {
-            "queue_running": [prompt.item for prompt, _ in running],
-            "queue_pending": [prompt.item for prompt in pending],
+            "queue_running": [Prompt.of(job).item for job in jobs if job.state is State.RUNNING],
+            "queue_pending": [Prompt.of(job).item for job in jobs if job.state is not State.RUNNING],
         }
 
     def everything(self) -> tuple[list[Prompt], list[tuple[Prompt, int]], list[Remembered]]:
         """The prompts that wait, the next one first; the one that runs, with its beginning; those that are over."""
-        waiting, telling = self.server.work.waiting(), self.running
-        with self._lock:
-            pending = [self._queued[job.id] for job in waiting if job.id in self._queued]
-            runs = telling is not None and telling.prompt_id in self._queued
-            running = [(self._queued[telling.prompt_id], telling.began)] if telling is not None and runs else []
-            over = [one for id, one in self._history.items() if telling is None or id != telling.prompt_id]
-        return pending, running, over
+        store = self.server.desk.store
+        jobs = [job for job in store.unended() if job.kind == KIND]
+        pending = [Prompt.of(job) for job in jobs if job.state is not State.RUNNING]
+        running = [(Prompt.of(job), int((job.begun or 0) * 1000)) for job in jobs if job.state is State.RUNNING]
+        return pending, running, [Remembered.of(job) for job in store.history(KIND, MOST_LISTED, newest=True)]
 
     def queued(self, id: str) -> Prompt | None:
         """A prompt that waits or runs."""
-        with self._lock:
-            return self._queued.get(id)
+        job = self.server.desk.store.find(id)
+        return None if job is None or job.kind != KIND or job.state.has_ended else Prompt.of(job)
 
     def remove(self, ids: Collection[str] | None) -> list[str]:
         """Take prompts that wait out of the queue, all for None; the ids of those that did."""
-        with self._lock:
-            chosen = set(self._queued) if ids is None else self._queued.keys() & set(ids)
-        removed = self.server.work.remove(chosen)
-        with self._lock:
-            for id in removed:
-                self._queued.pop(id, None)
-        return removed
+        desk = self.server.desk
+        own = [job.id for job in desk.store.unended() if job.kind == KIND]
+        return [id for id in own if (ids is None or id in ids) and desk.withdraw(id)]
 
     def history(self, max_items: int | None = None, offset: int | None = None) -> dict[str, Any]:
         """The prompts that are over, the oldest first; without an offset the newest ones."""
-        with self._lock:
-            whole = list(self._history.items())
-        if offset is not None and offset >= 0:
-            whole = whole[offset:]
-            whole = whole if max_items is None else whole[:max_items]
-        elif max_items is not None:
-            whole = whole[max(len(whole) - max_items, 0) :]
-        return {id: one.entry for id, one in whole}
+        limit = -1 if max_items is None else max_items
+        from_start = offset is not None and offset >= 0
+        jobs = self.server.desk.store.history(KIND, limit, max(offset or 0, 0), newest=not from_start)
+        return {job.id: Remembered.of(job).entry for job in jobs}
 
     def remembered(self, id: str) -> Remembered | None:
         """A prompt that is over."""
-        with self._lock:
-            return self._history.get(id)
+        job = self.server.desk.store.find(id)
+        over = job is not None and job.kind == KIND and job.state.has_ended and job.begun is not None
+        return Remembered.of(job) if job is not None and over else None
 
     def forget(self, ids: Collection[str] | None) -> None:
         """Strike prompts from the history, all for None."""
-        with self._lock:
-            for id in list(self._history) if ids is None else ids:
-                self._history.pop(id, None)
+        self.server.desk.store.forget_all(KIND, ids)
 
     def _id_of(self, body: Mapping[str, Any]) -> str:
         """The id that the client chose, or a new one."""
@@ -192,14 +214,13 @@ class Prompts:
             return str(uuid.uuid4())
         if not isinstance(id, str) or not ID.fullmatch(id):
             raise refused("invalid_prompt_id", "prompt_id must be a short text of letters and digits, as a UUID")
-        with self._lock:
-            if id in self._queued or id in self._history:
-                raise refused("invalid_prompt_id", "there is a prompt of that prompt_id already", id)
+        if self.server.desk.store.find(id) is not None:
+            raise refused("invalid_prompt_id", "there is a prompt of that prompt_id already", id)
         return id
 
-    def _checked(self, body: Mapping[str, Any]) -> tuple[Workflow, ValidatedWorkflow, tuple[str, ...] | None]:
-        """The workflow, what was found of it, and the outputs it is narrowed to. PromptRefused."""
-        engine = self.server.work.ready()
+    def _accepted(self, body: Mapping[str, Any]) -> tuple[Accepted, dict[str, Any]]:
+        """A prompt as it is stored, and what of it cannot be run. PromptRefused."""
+        extra, engine = _extra_data(body), self.server.work.ready()
         try:
             workflow = Workflow.parse(body["prompt"], limits=LIMITS, source="the prompt")
         except WorkflowError as error:
@@ -218,44 +239,52 @@ class Prompts:
             failed = {"error": fault_json(unknown[0]), "node_errors": node_errors(checked)}
         if failed is not None:
             raise PromptRefused(self._cleaned(failed))
-        return workflow, checked, None if targets is None else checked.outputs
+        request = {
+            "prompt": body["prompt"],
+            "extra_data": extra,
+            "outputs": checked.outputs,
+            "targets": None if targets is None else checked.outputs,
+        }
+        if checked.prompt != body["prompt"]:
+            request["checked"] = checked.prompt
+        return Accepted(request, words_of(workflow), _model_named(workflow) or ""), node_errors(checked)
 
-    def _enqueue(self, prompt: Prompt) -> None:
-        with self._lock:
-            if sum(one.size for one in self._queued.values()) + prompt.size > MOST_WAITING_BYTES:
-                raise Busy("the prompts that wait are too large together", "Try again later.")
-            self._queued[prompt.id] = prompt
-        try:
-            self.server.work.submit(
-                "prompt", partial(self._run, prompt), prompt.id, number=prompt.number, ended=partial(self._end, prompt)
-            )
-        except Busy:
-            with self._lock:
-                del self._queued[prompt.id]
-            raise
-
-    def _run(self, prompt: Prompt, engine: Engine, job: Job) -> None:
+    def run(self, engine: Engine, task: Task, job: Job, finished: Finished) -> Outcome:
         """Run a prompt in the thread that works; whatever happens is told and remembered."""
-        classes = {id: node.class_type or "" for id, node in prompt.workflow.nodes.items()}
-        model = partial(_model_of, engine, prompt.workflow)
-        telling = Telling(prompt.id, prompt.client, self.channels, self.clean, classes, model, job)
-        self.running = telling
+        prompt = Prompt.of(job)
+        workflow = Workflow.parse(job.request["prompt"], limits=LIMITS, source="the prompt")
+        classes = {id: node.class_type or "" for id, node in workflow.nodes.items()}
+        model = partial(_model_of, engine, workflow)
+        telling = Telling(prompt.id, prompt.client, self.channels, self.clean, classes, model, task)
+        self.running, task.ended = telling, self._end
         telling.begin()
+        error, cut = "", False
         try:
             pnginfo = prompt.extra_data.get("extra_pnginfo")
-            report = engine.run(prompt.workflow, targets=prompt.targets, on_event=telling, extra_pnginfo=pnginfo)
+            with engine.recording(finished):
+                report = engine.run(workflow, targets=prompt.targets, on_event=telling, extra_pnginfo=pnginfo)
             for failure in report.failures:
+                if is_disk_full(failure.error):
+                    raise failure.error
                 self._log(prompt, engine, failure.error)
             if report.failures:
+                error = self.clean(str(report.failures[0].fault))
                 telling.fail(report.failures[0], report.failures[0].error)
             else:
                 telling.succeed()
         except Interrupted:
+            if task.put_off:
+                raise
+            cut = True
             telling.interrupt()
-        except Exception as error:  # one prompt never harms the next
-            self._log(prompt, engine, error)
-            telling.fail(None, error)
-        self._remember(prompt, telling)
+        except Exception as fault:  # one prompt never harms the next
+            if is_disk_full(fault):
+                raise
+            error = self.clean(str(fault)) or type(fault).__name__
+            self._log(prompt, engine, fault)
+            telling.fail(None, fault)
+        told = {"outputs": telling.outputs, "status": telling.status, "meta": telling.meta}
+        return Outcome(None, cut, error, {TOLD: told})
 
     def _log(self, prompt: Prompt, engine: Engine, error: Exception) -> None:
         if is_out_of_memory(error):
@@ -263,18 +292,8 @@ class Prompts:
         if not isinstance(error, HiresError):
             log.error("prompt %s failed", prompt.id, exc_info=error)
 
-    def _remember(self, prompt: Prompt, telling: Telling) -> None:
-        entry = {"prompt": prompt.item, "outputs": telling.outputs, "status": telling.status, "meta": telling.meta}
-        with self._lock:
-            self._history[prompt.id] = Remembered(prompt, entry, telling.began, milliseconds())
-            total = sum(one.prompt.size for one in self._history.values())
-            while len(self._history) > MOST_REMEMBERED or (total > MOST_REMEMBERED_BYTES and len(self._history) > 1):
-                total -= self._history.popitem(last=False)[1].prompt.size
-
-    def _end(self, prompt: Prompt) -> None:
+    def _end(self) -> None:
         """The job is no longer counted."""
-        with self._lock:
-            self._queued.pop(prompt.id, None)
         telling, self.running = self.running, None
         if telling is not None:
             telling.over()
@@ -292,6 +311,19 @@ class Prompts:
         if isinstance(value, list | tuple):
             return [self._cleaned(one) for one in value]
         return self.clean(value) if isinstance(value, str) and key in ("message", "details") else value
+
+
+def told_in(body: Mapping[str, Any]) -> str:
+    """What is wrong with a prompt, in one line."""
+    errors = [error for node in body["node_errors"].values() for error in node.get("errors", [])]
+    said = [f"{error['message']}: {error['details']}" if error["details"] else error["message"] for error in errors]
+    return "; ".join(said) or body["error"]["message"]
+
+
+def words_of(workflow: Workflow) -> str:
+    """The texts of a workflow that one would look for."""
+    texts = [value for node in workflow.nodes.values() for value in node.inputs.values() if isinstance(value, str)]
+    return "\n".join(dict.fromkeys(text for text in texts if " " in text or "," in text))[:MOST_WORDS]
 
 
 def checked_json(data: bytes) -> Any:
@@ -333,11 +365,15 @@ def _extra_data(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _model_of(engine: Engine, workflow: Workflow) -> tuple[str, str]:
     """The first checkpoint that a workflow names, and its family; by their colours previews are drawn."""
-    named = (node.inputs.get("ckpt_name") for node in workflow.nodes.values())
-    name = next((one for one in named if isinstance(one, str)), None)
+    name = _model_named(workflow)
     if name is None:
         return "", "sd1"
     try:
         return name, engine.store.checkpoint(name).family  # loaded already: it draws
     except HiresError:
         return name, "sd1"
+
+
+def _model_named(workflow: Workflow) -> str | None:
+    named = (node.inputs.get("ckpt_name") for node in workflow.nodes.values())
+    return next((one for one in named if isinstance(one, str)), None)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
+from starlette.concurrency import run_in_threadpool
 
 from hires.server.comfy.prompts import Prompt, Remembered
 from hires.server.comfy.routes_queue import body_of, ids_in
@@ -20,7 +21,7 @@ SHOWN_PLACES = ("output", "input", "temp")
 
 
 @router.get("/jobs")
-async def jobs(
+def jobs(
     comfy: ComfyHere,
     status: str = "",
     limit: Annotated[int | None, Query(ge=1)] = None,
@@ -51,7 +52,7 @@ async def jobs(
 
 
 @router.get("/jobs/{job_id}")
-async def job(job_id: str, comfy: ComfyHere) -> dict[str, Any]:
+def job(job_id: str, comfy: ComfyHere) -> dict[str, Any]:
     """One job with what it gave and its workflow."""
     over = comfy.prompts.remembered(job_id)
     told = next((one for one in _all(comfy) if one["id"] == job_id), None)
@@ -63,7 +64,7 @@ async def job(job_id: str, comfy: ComfyHere) -> dict[str, Any]:
 
 
 @router.post("/jobs/{job_id}/cancel")
-async def cancel(job_id: str, comfy: ComfyHere) -> dict[str, Any]:
+def cancel(job_id: str, comfy: ComfyHere) -> dict[str, Any]:
     """Take a job out of the queue, or stop it where it runs."""
     return {"cancelled": _cancelled(comfy, job_id)}
 
@@ -72,7 +73,7 @@ async def cancel(job_id: str, comfy: ComfyHere) -> dict[str, Any]:
 async def cancel_several(request: Request, comfy: ComfyHere) -> dict[str, Any]:
     """The same for the jobs of the ids in job_ids."""
     ids = ids_in((await body_of(request)).get("job_ids"))
-    return {"cancelled": [id for id in ids if _cancelled(comfy, id)]}
+    return {"cancelled": await run_in_threadpool(lambda: [id for id in ids if _cancelled(comfy, id)])}
 
 
 def _cancelled(comfy: Comfy, id: str) -> bool:

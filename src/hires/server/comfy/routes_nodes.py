@@ -119,6 +119,38 @@ def models(folder: str, comfy: ComfyHere) -> list[str]:
     return comfy.server.files.names(folder)
 
 
+@router.get("/experiment/models")
+def model_places(comfy: ComfyHere) -> list[dict[str, Any]]:
+    """The kinds of models with their folders' names; where these lie is not told."""
+    return [
+        {"name": kind, "folders": [place.name for place in comfy.server.files.directories(kind)]} for kind in FOLDERS
+    ]
+
+
+@router.get("/experiment/models/{folder}")
+def models_told(folder: str, comfy: ComfyHere) -> list[dict[str, Any]]:
+    """The files of a kind, with size and times in seconds; pathIndex counts its folders."""
+    if folder not in FOLDERS:
+        raise Refused(404, "Not Found", f"there is no kind of model {folder[:60]!r}")
+    places = comfy.server.files.directories(folder)
+    found = []
+    for entry in comfy.server.files.entries(folder):
+        try:
+            status = entry.path.stat()
+        except OSError:  # removed in the meantime
+            continue
+        found.append(
+            {
+                "name": PurePath(entry.name).as_posix(),
+                "pathIndex": next((at for at, place in enumerate(places) if entry.path.is_relative_to(place)), 0),
+                "modified": status.st_mtime,
+                "created": status.st_ctime,
+                "size": status.st_size,
+            }
+        )
+    return found
+
+
 @router.get("/view_metadata/{folder}")
 def view_metadata(folder: str, filename: str, comfy: ComfyHere) -> dict[str, Any]:
     """The metadata of a safetensors file."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 router = APIRouter(tags=["comfyui"])
 ComfyHere = Annotated[Comfy, Depends(comfy_of)]
-NEXT = float("-inf")
+NEXT, FIRST = float("-inf"), 1 << 40
 
 
 async def body_of(request: Request) -> dict[str, Any]:
@@ -56,7 +56,7 @@ async def remaining(comfy: ComfyHere) -> dict[str, Any]:
 
 
 @router.get("/queue")
-async def queue(comfy: ComfyHere) -> dict[str, Any]:
+def queue(comfy: ComfyHere) -> dict[str, Any]:
     """The prompt that runs and those that wait."""
     return comfy.prompts.queue()
 
@@ -66,9 +66,9 @@ async def change_queue(request: Request, comfy: ComfyHere) -> Response:
     """Take prompts that wait out of the queue: all with clear, or those of the ids in delete."""
     body = await body_of(request)
     if body.get("clear") is True:
-        comfy.prompts.remove(None)
+        await run_in_threadpool(comfy.prompts.remove, None)
     if "delete" in body:
-        comfy.prompts.remove(ids_in(body["delete"]))
+        await run_in_threadpool(comfy.prompts.remove, ids_in(body["delete"]))
     return Response()
 
 
@@ -95,12 +95,12 @@ async def free(request: Request, comfy: ComfyHere) -> Response:
             engine.trajectories.clear()
 
     if (models or results) and comfy.server.work.engine is not None:
-        comfy.server.work.submit("free", let_go, number=NEXT)
+        comfy.server.work.submit("free", let_go, number=NEXT, priority=FIRST)
     return Response()
 
 
 @router.get("/history")
-async def history(
+def history(
     comfy: ComfyHere, max_items: Annotated[int | None, Query(ge=0)] = None, offset: int | None = None
 ) -> dict[str, Any]:
     """Prompts that are over, the oldest first; without an offset the newest max_items."""
@@ -108,7 +108,7 @@ async def history(
 
 
 @router.get("/history/{prompt_id}")
-async def history_of(prompt_id: str, comfy: ComfyHere) -> dict[str, Any]:
+def history_of(prompt_id: str, comfy: ComfyHere) -> dict[str, Any]:
     """A prompt that is over."""
     found = comfy.prompts.remembered(prompt_id)
     return {} if found is None else {prompt_id: found.entry}
@@ -119,7 +119,7 @@ async def change_history(request: Request, comfy: ComfyHere) -> Response:
     """Strike prompts from the history: all with clear, or those of the ids in delete."""
     body = await body_of(request)
     if body.get("clear") is True:
-        comfy.prompts.forget(None)
+        await run_in_threadpool(comfy.prompts.forget, None)
     if "delete" in body:
-        comfy.prompts.forget(ids_in(body["delete"]))
+        await run_in_threadpool(comfy.prompts.forget, ids_in(body["delete"]))
     return Response()

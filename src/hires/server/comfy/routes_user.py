@@ -12,10 +12,12 @@ from starlette.concurrency import run_in_threadpool
 from hires.server.comfy.prompts import checked_json
 from hires.server.comfy.routes_queue import body_of
 from hires.server.comfy.state import Comfy, comfy_of
+from hires.server.comfy.store import AT_FIRST
 from hires.server.faults import Refused
 
 router = APIRouter(tags=["comfyui"])
 ComfyHere = Annotated[Comfy, Depends(comfy_of)]
+KINDS = {".json": "application/json", ".css": "text/css"}
 NO_PAGE = {"Content-Security-Policy": "default-src 'none'; sandbox", "Cache-Control": "no-cache"}
 
 
@@ -68,11 +70,29 @@ def files(comfy: ComfyHere, dir: str = "", recurse: bool = False, full_info: boo
 @router.get("/userdata/{name:path}")
 def read(name: str, comfy: ComfyHere) -> Response:
     """A file."""
-    path = comfy.user.found(name)
-    is_json = path.suffix.lower() == ".json"
-    kind = "application/json" if is_json else "application/octet-stream"
-    where = "inline" if is_json else "attachment"
-    return FileResponse(path, media_type=kind, filename=path.name, content_disposition_type=where, headers=NO_PAGE)
+    path = comfy.user.path(name)
+    kind = KINDS.get(path.suffix.lower())
+    if not path.exists() and name in AT_FIRST:
+        return Response(AT_FIRST[name], media_type=kind, headers=NO_PAGE)
+    return FileResponse(
+        comfy.user.found(name),
+        media_type=kind or "application/octet-stream",
+        filename=path.name,
+        content_disposition_type="inline" if kind else "attachment",
+        headers=NO_PAGE,
+    )
+
+
+@router.get("/user.css")
+def style(comfy: ComfyHere) -> Response:
+    """The user's own style for the editor."""
+    return read("user.css", comfy)
+
+
+@router.get("/v2/userdata")
+def entries(comfy: ComfyHere, path: str = "") -> list[dict[str, Any]]:
+    """What lies in a folder: files, and folders as such."""
+    return comfy.user.entries(path)
 
 
 @router.post("/userdata/{name:path}/move/{to:path}")

@@ -17,6 +17,16 @@ from hires.server.faults import Refused
 
 SETTINGS = "comfy.settings.json"
 MOST_FILES = 20_000
+OWN_FOLDERS = ("workflows", "subgraphs")
+"""Folders that an editor has from the start, with nothing in them."""
+AT_FIRST: Mapping[str, bytes] = {
+    "user.css": b"",
+    "comfy.templates.json": b"[]",
+    "workflows/.index.json": b'{"bookmarks": []}',
+}
+"""What files that an editor reads at its start hold before it has written them."""
+DEFAULTS: Mapping[str, Any] = {"Comfy.Notification.ShowVersionUpdates": False}
+"""Settings until they are set: no news is fetched from anywhere."""
 MOST_SETTINGS_BYTES = 10_000_000
 
 
@@ -41,7 +51,10 @@ class UserFiles:
         self._lock = threading.Lock()
 
     def settings(self) -> dict[str, Any]:
-        """What was set, by id."""
+        """What is set, by id."""
+        return {**DEFAULTS, **self._written()}
+
+    def _written(self) -> dict[str, Any]:
         path = self.folder / SETTINGS
         try:
             found = json.loads(path.read_bytes())
@@ -54,7 +67,7 @@ class UserFiles:
     def change(self, changes: Mapping[str, Any]) -> None:
         """Set some of the settings. OutputError."""
         with self._lock:
-            data = json.dumps(self.settings() | dict(changes), indent=2).encode()
+            data = json.dumps(self._written() | dict(changes), indent=2).encode()
             if len(data) > MOST_SETTINGS_BYTES:
                 raise Refused(413, "Too Large", "the settings are too large")
             exchange(self.folder / SETTINGS, data)
@@ -76,6 +89,8 @@ class UserFiles:
     def listed(self, name: str, recurse: bool) -> list[Path]:
         """The files of a folder, sorted. Refused."""
         folder = inside(self.folder, parts_of(name))
+        if not folder.is_dir() and name in OWN_FOLDERS:
+            return []
         if not folder.is_dir():
             raise Refused(404, "Not Found", "there is no such folder")
         found = []
@@ -85,6 +100,25 @@ class UserFiles:
                 found.append(path)
             if len(found) >= MOST_FILES:
                 break
+        return found
+
+    def entries(self, name: str) -> list[dict[str, Any]]:
+        """What lies in a folder, folders too, sorted; "" for the one of all. Times in seconds. Refused."""
+        folder = inside(self.folder, parts_of(name))
+        if not folder.is_dir():
+            if not name or name in OWN_FOLDERS:
+                return []
+            raise Refused(404, "Not Found", "there is no such folder")
+        root, found = self.folder.resolve(), list[dict[str, Any]]()
+        for path in sorted(folder.iterdir())[:MOST_FILES]:
+            if path.name.startswith(".") or not path.resolve().is_relative_to(root):
+                continue
+            told: dict[str, Any] = {"name": path.name, "path": path.relative_to(root).as_posix()}
+            if path.is_dir():
+                found.append(told | {"type": "directory"})
+            elif path.is_file():
+                status = path.stat()
+                found.append(told | {"type": "file", "size": status.st_size, "modified": status.st_mtime})
         return found
 
     def write(self, name: str, data: bytes, overwrite: bool) -> Path:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from hires.graph.report import (
     Event,
@@ -33,8 +34,18 @@ from hires.server.comfy.channels import (
 from hires.server.previews import preview_picture
 from hires.server.work import Job
 
+log = logging.getLogger("hires.server.prompts")
+log.setLevel(logging.INFO)
 LARGEST_PREVIEW = 512
+"""Pixels of its longer side, unless the picture itself has fewer: editors do not enlarge what they are sent."""
 PREVIEW_QUALITY = 95
+SAID = {
+    "execution_start": "begins",
+    "execution_success": "is done",
+    "execution_interrupted": "was interrupted",
+    "execution_error": "failed",
+}
+"""What the log says of a prompt."""
 
 
 def milliseconds() -> int:
@@ -149,6 +160,8 @@ class Telling:
         """A message that the history keeps."""
         whole = {"prompt_id": self.prompt_id, **data, "timestamp": milliseconds()}
         self.messages.append((kind, whole))
+        if kind in SAID:
+            log.info("prompt %s %s", self.prompt_id, SAID[kind])
         if to_all:
             self.channels.broadcast(text_message(kind, whole))
         else:
@@ -176,7 +189,8 @@ class Telling:
                 self._model = self.find_model()
             picture = preview_picture(event.preview, *self._model)
             if picture is not None:
-                picture.thumbnail((LARGEST_PREVIEW, LARGEST_PREVIEW))
+                side = min(LARGEST_PREVIEW, 4 * max(picture.size))
+                picture = ImageOps.contain(picture, (side, side))
                 out = BytesIO()
                 picture.save(out, format="JPEG", quality=PREVIEW_QUALITY)
                 self._preview = out.getvalue(), self._place(event.node_id) | {"image_type": "image/jpeg"}

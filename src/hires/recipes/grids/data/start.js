@@ -88,3 +88,4 @@ drawBase();
 listenToCompare();
 listeners.push(drawTools);
 changed();
+if (location.hash === "#compare" && CELLS.length === 2) openCompare({ a: CELLS[0], b: CELLS[1], mode: "slider" });

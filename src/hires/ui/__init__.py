@@ -1,0 +1,1 @@
+"""The form page in the browser."""

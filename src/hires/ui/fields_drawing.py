@@ -1,0 +1,131 @@
+"""The fields that every drawing has: prompts, model, sampling, size, seed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from hires.ui.choices import AUTOMATIC, Choices
+from hires.ui.form import Form
+from hires.ui.page import Page
+
+SIZES = ("512 × 512", "512 × 768", "768 × 512", "768 × 768", "1024 × 1024", "832 × 1216", "1216 × 832", "1344 × 768")
+LARGEST_SIDE = 4096
+
+
+def prompts(page: Page, form: Form, choices: Choices) -> None:
+    """Prompt, negative prompt, styles, and what can be named in a prompt."""
+    _ = page._
+    form.add(
+        "prompt",
+        gr.Textbox(
+            label=_("Prompt"),
+            placeholder=_("What to draw. Ctrl+Enter generates, Ctrl+Up/Down weighs the tag under the cursor."),
+            lines=3,
+            max_lines=12,
+            elem_id=form.id("prompt"),
+            elem_classes="prompt",
+        ),
+    )
+    form.add(
+        "negative_prompt",
+        gr.Textbox(
+            label=_("Negative prompt"),
+            placeholder=_("What to keep out"),
+            lines=2,
+            max_lines=8,
+            elem_id=form.id("negative"),
+            elem_classes="prompt",
+        ),
+    )
+    with gr.Row(elem_classes="tight"):
+        form.add("styles", gr.Dropdown(choices.styles(), label=_("Styles"), multiselect=True, value=[]))
+        networks = gr.Dropdown(
+            choices.networks(), label=_("Add to the prompt: LoRA, embedding"), value=None, elem_id=form.id("networks")
+        )
+
+    def added(name: str | None, prompt: str) -> tuple[str, Any]:
+        return (f"{prompt.rstrip(', ')}, {name}".lstrip(", ") if name else prompt), None
+
+    networks.input(
+        added,
+        [networks, form.fields["prompt"]],
+        [form.fields["prompt"], networks],
+        show_progress="hidden",
+        api_visibility="private",
+    )
+
+
+def model(page: Page, form: Form, choices: Choices) -> None:
+    """Checkpoint, VAE and clip skip."""
+    _ = page._
+    with gr.Row(elem_classes="tight"):
+        form.add(
+            "checkpoint",
+            gr.Dropdown(choices.checkpoints(), value=choices.checkpoint(), label=_("Checkpoint"), min_width=220),
+        )
+        form.add("vae", gr.Dropdown(choices.vaes(), value=AUTOMATIC, label=_("VAE"), min_width=120))
+        form.add("clip_skip", gr.Slider(1, 12, 1, step=1, label=_("Clip skip"), min_width=120))
+
+
+def sampling(page: Page, form: Form, choices: Choices) -> None:
+    """Sampler, schedule, steps and guidance."""
+    _ = page._
+    with gr.Row(elem_classes="tight"):
+        form.add("sampler", gr.Dropdown(choices.samplers(), value="DPM++ 2M", label=_("Sampler"), min_width=140))
+        form.add(
+            "scheduler", gr.Dropdown(choices.schedulers(), value=AUTOMATIC, label=_("Schedule type"), min_width=140)
+        )
+        form.add("steps", gr.Slider(1, 150, 20, step=1, label=_("Steps"), min_width=140))
+    form.add("cfg", gr.Slider(1, 30, 7.0, step=0.5, label=_("CFG scale")))
+
+
+def size(page: Page, form: Form, choices: Choices) -> None:
+    """Width and height, and a button that exchanges them."""
+    _ = page._
+    side = choices.native_size(choices.checkpoint())
+    with gr.Row(elem_classes="tight size"):
+        width = gr.Slider(64, LARGEST_SIDE, side, step=8, label=_("Width"), min_width=140, elem_id=form.id("width"))
+        swap = gr.Button("⇅", elem_classes="tool", min_width=40, scale=0, elem_id=form.id("swap"))
+        height = gr.Slider(64, LARGEST_SIDE, side, step=8, label=_("Height"), min_width=140, elem_id=form.id("height"))
+    form.add("width", width)
+    form.add("height", height)
+    swap.click(lambda a, b: (b, a), [width, height], [width, height], show_progress="hidden", api_visibility="private")
+
+
+def batches(page: Page, form: Form, choices: Choices) -> None:
+    """How many pictures, and sizes that are often used."""
+    _ = page._
+    side = choices.native_size(choices.checkpoint())
+    with gr.Row(elem_classes="tight"):
+        form.add("batch_count", gr.Slider(1, 100, 1, step=1, label=_("Batch count"), min_width=120))
+        form.add("batch_size", gr.Slider(1, 16, 1, step=1, label=_("Batch size"), min_width=120))
+        known = list(dict.fromkeys([f"{side} × {side}", *SIZES]))
+        preset = gr.Dropdown(known, value=None, label=_("Usual sizes"), min_width=130)
+
+    def chosen(text: str | None) -> tuple[Any, Any]:
+        if not text:
+            return gr.skip(), gr.skip()
+        wide, _, high = text.partition(" × ")
+        return int(wide), int(high)
+
+    sides = [form.fields["width"], form.fields["height"]]
+    preset.input(chosen, [preset], sides, show_progress="hidden", api_visibility="private")
+
+
+def seed(page: Page, form: Form) -> None:
+    """Seed, random or that of the last picture; variation seed behind a fold."""
+    _ = page._
+    with gr.Row(elem_classes="tight seed"):
+        number = gr.Number(-1, precision=0, label=_("Seed (-1: random)"), min_width=140, elem_id=form.id("seed"))
+        random = gr.Button("⚄", elem_classes="tool", min_width=40, scale=0, elem_id=form.id("random_seed"))
+        reuse = gr.Button("♻\ufe0e", elem_classes="tool", min_width=40, scale=0, elem_id=form.id("reuse_seed"))
+    form.add("seed", number)
+    random.click(lambda: -1, None, number, show_progress="hidden", api_visibility="private")
+    form.reuse = reuse
+    with gr.Accordion(_("Variation seed"), open=False), gr.Row(elem_classes="tight"):
+        form.add("subseed", gr.Number(-1, precision=0, label=_("Variation seed"), min_width=120))
+        form.add("subseed_strength", gr.Slider(0, 1, 0, step=0.01, label=_("Variation strength"), min_width=120))
+        form.add("seed_resize_from_w", gr.Number(0, precision=0, label=_("Resize seed from width"), min_width=120))
+        form.add("seed_resize_from_h", gr.Number(0, precision=0, label=_("Resize seed from height"), min_width=120))

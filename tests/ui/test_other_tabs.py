@@ -1,0 +1,198 @@
+"""The tabs beside txt2img and img2img in a browser: what a person does with pictures that are there, and the queue."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from tests.gallery.pictures import drawn
+from tests.recipes.drawn_grid import written_grid
+from tests.ui.conftest import PATIENCE_MS, PHONE, Served
+
+from hires.jobs.record import State
+from hires.ui.words import WORDS
+
+TINY = {"prompt": "1girl", "steps": 1, "width": 64, "height": 64, "seed": 3}
+GRID = "grid_00001"
+TABS = {"extras": "Extras", "gallery": "Gallery", "grids": "Grids", "png_info": "PNG info", "models": "Models",
+        "queue": "Queue", "settings": "Settings"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def filled(served: Served) -> Served:
+    """Outputs as a person has them: three pictures and a grid; a queue that begins nothing."""
+    root = served.server.settings.output_dir
+    for number, prompt in enumerate(("a red lighthouse", "an old harbour", "a cathedral of glass")):
+        drawn(root, f"{number}.png", prompt, size=(320, 240), colour=(80 * number, 120, 200), changed=1e9 + number)
+    folder = root / GRID
+    folder.mkdir()
+    record = written_grid(folder)
+    (folder / "grid.json").write_text(json.dumps(record))
+    served.server.desk.hold("paused")
+    return served
+
+
+@pytest.fixture(scope="module")
+def page(filled: Served, opened: Callable[..., Any]) -> Iterator[Any]:
+    page = opened()
+    yield page
+    assert page.wrong == []
+
+
+def show(page: Any, name: str) -> None:
+    page.locator("#tabs").get_by_role("tab", name=name, exact=True).first.click()
+
+
+def search(page: Any, words: str, count: int) -> None:
+    """Search the gallery, and wait until it says that so many are found."""
+    page.fill("#gallery_words input, #gallery_words textarea", words)
+    page.click("#gallery_search")
+    told = f"1-{count} / {count}" if count else "0"
+    page.wait_for_function(f"document.querySelector('#gallery_count').innerText.trim() === '{told}'")
+
+
+def tile(page: Any, name: str) -> Any:
+    return page.locator(f'#gallery_grid .tile[data-name="{name}"]')
+
+
+def test_a_picture_is_found_and_sent_to_img2img(page: Any) -> None:
+    show(page, "Gallery")
+    tile(page, "0.png").wait_for()
+    search(page, "harbour", 1)
+    tile(page, "1.png").locator(".open").click()
+    page.wait_for_selector("#gallery_about td:has-text('an old harbour')")
+    page.wait_for_function("document.querySelector('#gallery_about img').naturalWidth === 320")
+    page.click("#gallery_img2img")
+    page.wait_for_selector("#img2img_generate", state="visible")
+    page.wait_for_function(
+        "[...document.querySelectorAll('textarea')].some((one) => one.value.includes('an old harbour'))"
+    )
+    page.wait_for_selector("#tab_img2img img, #tab_img2img canvas")
+
+
+def test_a_picture_is_thrown_away_and_comes_back(page: Any, filled: Served) -> None:
+    path = filled.server.settings.output_dir / "2.png"
+    before = path.read_bytes()
+    show(page, "Gallery")
+    search(page, "cathedral", 1)
+    tile(page, "2.png").locator(".open").click()
+    page.locator("#gallery_delete").click()
+    page.wait_for_function("document.querySelectorAll('#gallery_grid .tile').length === 0")
+    assert not path.exists()
+    page.click("#gallery_undo")
+    tile(page, "2.png").wait_for()
+    assert path.read_bytes() == before
+    tile(page, "2.png").locator(".open").click()
+    page.locator("#gallery_delete").click()
+    page.wait_for_function("document.querySelectorAll('#gallery_grid .tile').length === 0")
+    page.click("#gallery_trash > button")
+    page.locator('#gallery_thrown .tile[data-name="2.png"] .open').click()
+    tile(page, "2.png").wait_for()
+    assert path.read_bytes() == before
+
+
+def test_two_pictures_are_compared_under_a_slider(page: Any) -> None:
+    show(page, "Gallery")
+    for word, name in (("lighthouse", "0.png"), ("harbour", "1.png")):
+        search(page, word, 1)
+        tile(page, name).locator(".mark").click()
+    link = page.locator("#gallery_marked a")
+    with page.context.expect_page() as found:
+        link.click()
+    other = found.value
+    other.wait_for_selector("#compare[open] #divider")
+    other.wait_for_function("[...document.querySelectorAll('#stage img')].every((one) => one.naturalWidth === 320)")
+    other.locator('#compare button[data-mode="flicker"]').click()
+    assert other.locator("#stage").get_attribute("data-mode") == "flicker"
+    other.close()
+
+
+def test_a_grid_is_opened_in_its_viewer(page: Any) -> None:
+    show(page, "Grids")
+    card = page.locator("#grids_list .card")
+    card.wait_for()
+    assert "22 / 24 cells" in card.inner_text() and "1 failed" in card.inner_text()
+    with page.context.expect_page() as found:
+        card.get_by_role("link", name="Open").click()
+    viewer = found.value
+    viewer.wait_for_selector("#table .cell")
+    viewer.get_by_role("tab", name="All").click()
+    assert viewer.locator("#table .cell").count() == 24
+    viewer.wait_for_function("document.querySelector('#table img').naturalWidth > 0")
+    viewer.close()
+
+
+def test_jobs_are_paused_moved_cancelled_and_tried_again(page: Any, filled: Served) -> None:
+    desk = filled.server.desk
+    first, second = (desk.submit("txt2img", TINY, title=title, door="page") for title in ("first", "second"))
+    show(page, "Queue")
+
+    def job(title: str) -> Any:
+        return page.locator("#queue_list .job", has=page.locator(".title", has_text=re.compile(f"^{title}$")))
+
+    def states() -> list[State]:
+        return [desk.store.get(one.id).state for one in (first, second)]
+
+    page.wait_for_selector("#queue_list .held")
+    job("second").get_by_role("button", name="To the front").click()
+    page.wait_for_function(
+        "[...document.querySelectorAll('#queue_list .title')].map((e) => e.innerText)[0] === 'second'"
+    )
+    assert [one.id for one in desk.store.waiting()] == [second.id, first.id]
+    job("first").get_by_role("button", name="Pause").click()
+    page.wait_for_selector("#queue_list .job.paused")
+    job("second").get_by_role("button", name="Cancel").click()
+    page.wait_for_selector("#queue_list .job.cancelled")
+    assert states() == [State.PAUSED, State.CANCELLED]
+    job("second").get_by_role("button", name="Try again").click()
+    page.wait_for_selector("#queue_list .job.waiting")
+    page.reload()
+    page.wait_for_selector("#txt2img_generate")
+    show(page, "Queue")
+    page.wait_for_selector("#queue_list .job.waiting")
+    page.locator("#queue_list .held button").click()
+    page.wait_for_selector("#queue_list .job.done", timeout=PATIENCE_MS)
+    job("first").get_by_role("button", name="Go on").click()
+    page.wait_for_function("document.querySelectorAll('#queue_list .job.done').length === 2")
+    assert states() == [State.DONE, State.DONE]
+    page.fill("#queue_list .words", "no such words")
+    page.wait_for_function("document.querySelectorAll('#queue_list .job').length === 0")
+
+
+def test_extras_enlarges_what_png_info_sends(page: Any, filled: Served) -> None:
+    show(page, "PNG info")
+    path = filled.server.settings.output_dir / "0.png"
+    page.set_input_files("#png_info_picture input[type=file]", str(path))
+    page.wait_for_selector("#png_info_about td:has-text('a red lighthouse')")
+    page.click("#png_info_extras")
+    page.wait_for_selector("#extras_picture img")
+    page.locator("#extras_upscaler input").fill("Lanczos")
+    page.keyboard.press("Enter")
+    page.click("#extras_start")
+    page.wait_for_selector("#extras_gallery img")
+    [job] = [job for job in filled.server.desk.store.search() if job.kind == "extras"]
+    assert job.state is State.DONE and len(job.results) == 1 and job.results[0].startswith("0")
+
+
+def test_settings_are_saved_and_told_to_programs(page: Any, filled: Served) -> None:
+    show(page, "Settings")
+    page.locator("#option_jpeg_quality input").fill("91")
+    page.keyboard.press("Tab")
+    page.click("#settings_save")
+    page.wait_for_selector("text=The settings are saved.")
+    assert page.request.get(f"{filled.address}sdapi/v1/options").json()["jpeg_quality"] == 91
+
+
+def test_every_tab_fits_a_phone_and_speaks_korean(filled: Served, opened: Callable[..., Any]) -> None:
+    page = opened(viewport=PHONE, locale="ko-KR", has_touch=True)
+    for id, name in TABS.items():
+        if not page.locator(f"#tab_{id}-button").is_visible():
+            page.locator("#tabs .overflow-menu > button").first.click()
+            page.locator("#tabs .overflow-dropdown button").get_by_text(WORDS[name]["ko"], exact=True).first.click()
+        page.wait_for_selector(f"#tab_{id}", state="visible")
+        assert page.locator(f"#tab_{id}-button").inner_text() == WORDS[name]["ko"]
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert page.wrong == []
