@@ -19,6 +19,7 @@ from torch import Tensor
 
 from hires.errors import ImageFileError
 from hires.graph.declare import NodeResult, node
+from hires.graph.digest import digest
 from hires.graph.inputs import Bool, Choice, Extra, FileChoice, Float, Int, Text
 from hires.imaging.masks import as_grey
 from hires.imaging.pictures import alpha_mask, eight_bit, open_frames, open_picture, to_pictures, to_tensor
@@ -84,16 +85,29 @@ def save_image(
     parameters: Annotated[str, Text(multiline=True), Extra] = "",
     format: Annotated[str, Choice(tuple(PLAIN_ENDINGS)), Extra] = "png",
     quality: Annotated[int, Int(1, 100), Extra] = 90,
+    parameters_of: Annotated[str, Text(), Extra, "What the infotext describes; it is left out for anything else."] = "",
     context: RunContext,
 ) -> NodeResult:
     """Write each picture with the workflow, and with infotext where the recipe gave it.
 
-    `quality` is of JPEG, WebP and AVIF. What such a format cannot hold, or whose infotext it cannot, becomes a PNG.
+    An infotext tells of one workflow: with parameters_of, it is left out where that was changed since. `quality` is of
+    JPEG, WebP and AVIF. What such a format cannot hold, or whose infotext it cannot, becomes a PNG.
     """
     folder, stem = context.output_folder(filename_prefix)
+    if parameters and parameters_of and not _is_described(parameters_of, context):
+        context.note("the workflow was changed: its old infotext was left out, the workflow is in the picture")
+        parameters = ""
     saved = _write_pictures(images, folder, stem, context, parameters, format=format, quality=quality)
     subfolder = _subfolder(folder, context)
     return NodeResult(ui={"images": [{"filename": name, "subfolder": subfolder, "type": "output"} for name in saved]})
+
+
+def _is_described(parameters_of: str, context: RunContext) -> bool:
+    """Whether the pictures of this node are made of what its infotext was written for."""
+    from hires.nodes.registry import own_nodes
+
+    node = context.prompt.get(context.node_id, {})
+    return digest(context.prompt, node.get("inputs", {}).get("images"), own_nodes()) == parameters_of
 
 
 def _write_pictures(

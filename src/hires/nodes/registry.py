@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from hires.graph.declare import Registry
 from hires.nodes import (
     areas,
@@ -52,6 +54,12 @@ EFFICIENCY = (
     pictures,
     evaluate,
 )
+
+
+@cache
+def own_nodes() -> Registry:
+    """The same, as one that is never added to."""
+    return node_registry()
 
 
 def node_registry() -> Registry:

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hires.graph.digest import digest
 from hires.imaging.sizes import LATENT, floor_to_latent
 from hires.imaging.upscalers import LATENT_UPSCALERS, PLAIN, same_name
+from hires.nodes.registry import own_nodes
 from hires.recipes.controlnets import steered
 from hires.recipes.draft import Draft, Link
 from hires.recipes.facts import ModelFacts
@@ -356,4 +358,6 @@ def saved(draft: Draft, images: Link, prefix: str, text: str | Link, request: Tx
     how: dict[str, Any] = {}
     if request is not None and request.format != Txt2Img.format:
         how = {"format": request.format, "quality": request.quality}
+    if isinstance(text, str):
+        how["parameters_of"] = digest(draft.graph(), images, own_nodes())
     draft.add("SaveImage", images=images, filename_prefix=prefix, parameters=text, **how)
