@@ -7,7 +7,7 @@ engine.txt2img(prompt="1girl, smile, beach", scale=2).pictures[0].show()
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,14 +69,17 @@ class Engine(Runner):
         counts = Counts()
         reports, paths = [], []
         given = control_pictures(request, self.settings.input_dir)
-        for part in per_picture(request, self.preparation.phrasebook(request)):
-            part, facts = self.prepare(part)
-            for batch in range(part.batch_count):
-                flow = txt2img(part, facts, batch)
-                report = self.run(flow, on_event=on_event, force_outputs=True, counts=counts, given=given)
-                raise_failure(report)
-                reports.append(report)
-                paths += self.saved(report)
+
+        def flows() -> Iterator[tuple[dict[str, Any], Mapping[str, Path]]]:
+            for part in per_picture(request, self.preparation.phrasebook(request)):
+                part, facts = self.prepare(part)
+                for batch in range(part.batch_count):
+                    yield txt2img(part, facts, batch), given
+
+        for report in self.run_in_order(flows(), on_event=on_event, counts=counts):
+            raise_failure(report)
+            reports.append(report)
+            paths += self.saved(report)
         return Drawn(request, paths, [open_picture(path) for path in paths], reports, counts)
 
     def upscale(

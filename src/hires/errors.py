@@ -53,6 +53,10 @@ class OutputError(HiresError):
     """A result that could not be written (disk full, no permission, bad folder)."""
 
 
+class WorkerError(HiresError):
+    """A worker in another process or on another machine that cannot do its part."""
+
+
 class MemoryLimitError(HiresError):
     """Work that does not fit the memory there is, or the budget that was stated. `needed` are the bytes that would do,
     0 where nobody knows."""

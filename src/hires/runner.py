@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import platform
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 
@@ -46,6 +47,12 @@ from hires.recipes.request import Txt2Img
 from hires.recipes.txt2img import txt2img
 from hires.sampling.trajectories import TrajectoryCache
 from hires.settings import Settings, load_settings
+from hires.workers.cluster import check_workers
+from hires.workers.placing import Mixed
+from hires.workers.pool import Workers
+from hires.workers.runs import Elsewhere
+from hires.workers.spread import in_order
+from hires.workers.units import Done, RunUnit
 
 MEGABYTE = 1_000_000
 CACHED_SHARE = 10
@@ -63,7 +70,10 @@ class Runner:
 
     def __init__(self, settings: Settings | None = None, *, stop: threading.Event | None = None) -> None:
         self.settings = settings or load_settings()
+        check_workers(self.settings.workers)
         self.stop = stop or threading.Event()
+        if self.settings.threads:
+            torch.set_num_threads(self.settings.threads)
         self.registry: Registry = node_registry()
         self.custom = CustomNodes(Registry())
         if self.settings.custom_nodes_dir is not None:
@@ -88,6 +98,8 @@ class Runner:
         self.texts = EncodedTexts()
         self.temp = TempFolder()
         self.ledger: Ledger | None = None
+        self.workers = Workers(self.settings, Runner) if self.settings.workers else None
+        self.elsewhere = None if self.workers is None else Elsewhere(self.workers, self.registry, self.store, self.stop)
         self.preparation = Preparation(self.store, self.settings)
         self.origin = Origin(
             version=__version__,
@@ -118,9 +130,13 @@ class Runner:
         Interrupted when it was stopped; a node that failed, and what could not be run, is told in the report, beside
         what the others gave.
         """
-        context = self._context(counts or Counts(), given, output_dir)
+        counts = Counts() if counts is None else counts
+        context = self._context(counts, given, output_dir)
         parsed = self._parse(workflow, context)
         targets = None if targets is None else tuple(targets)
+        if self.elsewhere is not None and self.elsewhere.takes(parsed):
+            unit = self.elsewhere.unit(parsed, context, targets, extra_pnginfo)
+            return self.elsewhere.placed(unit, self.elsewhere.performed(unit, on_event), context, counts, on_event)
         validated = validate(parsed, self.registry, context, targets)
         if validated.faults and not validated.outputs:
             validate(parsed, self.registry, context, targets, everything=True).raise_for_faults()
@@ -143,6 +159,56 @@ class Runner:
         if report.interrupted:
             raise Interrupted
         return report
+
+    def run_in_order(
+        self,
+        runs: Iterable[tuple[dict[str, Any], Mapping[str, Path]]],
+        *,
+        on_event: OnEvent | None = None,
+        counts: Counts | None = None,
+    ) -> Iterator[RunReport]:
+        """Run workflows of recipes, each with the pictures it is given: several at once where there are workers. What
+        they write is numbered in their order."""
+        counts = Counts() if counts is None else counts
+        elsewhere = self.elsewhere
+        if elsewhere is None or elsewhere.lane is not None:
+            for flow, given in runs:
+                yield self.run(flow, on_event=on_event, force_outputs=True, counts=counts, given=given)
+            return
+
+        mixed = None if on_event is None else Mixed(on_event)
+
+        def units() -> Iterator[tuple[RunUnit, RunContext, OnEvent | None]]:
+            for number, (flow, given) in enumerate(runs, start=1):
+                context = self._context(counts, given)
+                heard = None if mixed is None else mixed.of(f"run {number}")
+                yield elsewhere.unit(self._parse(flow, context), context), context, heard
+
+        def perform(one: tuple[RunUnit, RunContext, OnEvent | None]) -> tuple[RunUnit, Done, RunContext]:
+            return one[0], elsewhere.performed(one[0], one[2]), one[1]
+
+        for unit, done, context in in_order(units(), perform, len(elsewhere.workers.lanes)):
+            yield elsewhere.placed(unit, done, context, counts, on_event)
+
+    @contextmanager
+    def each_lane(self) -> Iterator[Sequence[Self]]:
+        """Views of this engine, of which each draws by a worker of its own, for as many threads; itself alone where
+        there are no workers."""
+        elsewhere = self.elsewhere
+        if elsewhere is None or elsewhere.lane is not None:
+            yield [self]
+            return
+        with ExitStack() as stack:
+            views = [copy(self) for _ in elsewhere.workers.lanes]
+            for view in views:
+                view.elsewhere = replace(elsewhere, lane=stack.enter_context(elsewhere.workers.lane()))
+            yield views
+
+    def give_up(self) -> None:
+        """Stop what the workers do; what comes after is done."""
+        if self.workers is not None:
+            for lane in self.workers.lanes:
+                lane.give_up()
 
     def validate(
         self, workflow: AnyWorkflow, targets: Iterable[str] | None = None, output_dir: Path | None = None
@@ -257,6 +323,7 @@ class Runner:
             kept=self.kept,
             ledger=self.ledger,
             texts=self.texts,
+            share=None if self.elsewhere is None or self.elsewhere.lane is not None else self.elsewhere.share,
         )
         context.stop = self.stop
         return context

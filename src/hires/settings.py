@@ -30,6 +30,9 @@ class Settings:
     styles or patterns of their names, in the environment parted by ";". wildcards_dir holds the files that `__name__`
     in a prompt takes a line of; None is models_dir/wildcards. user_dir keeps what node editors store: their settings
     and workflows. data_dir keeps the server's jobs, of one server at a time; None is user_dir/jobs.
+    threads are those that an operation on the CPU is divided among; 0: one a core. workers "2" draws in two processes
+    of this machine, "ray://host:10001", "host:6379" or "auto" on those of a Ray cluster, "" in this process
+    (docs/scale.md).
     """
 
     models_dir: Path = Path("models")
@@ -49,6 +52,7 @@ class Settings:
     wildcards_dir: Path | None = None
     user_dir: Path = Path("user")
     data_dir: Path | None = None
+    workers: str = ""
 
     @property
     def jobs_dir(self) -> Path:
@@ -61,6 +65,8 @@ class Settings:
         for name in ("max_megapixels", "cache_megabytes", "loaded_models_megabytes"):
             if getattr(self, name) <= 0:
                 raise SettingError(f"{name} must be above 0, not {getattr(self, name)}")
+        if self.threads < 0:
+            raise SettingError(f"threads must not be below 0, and is {self.threads}")
         if self.keep_megabytes < 0:
             raise SettingError(f"keep_megabytes must not be below 0, and is {self.keep_megabytes}")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from tests.gallery.pictures import drawn
 
 import hires.gallery.index as index_module
 from hires.gallery.index import GalleryIndex
+from hires.gallery.reading import Said
 
 
 @pytest.fixture
@@ -101,6 +104,29 @@ def test_workflows_without_infotext_are_found_by_their_prompts(index: GalleryInd
     drawn(root, "odd.png", texts={"prompt": json.dumps([1, {"inputs": []}, None])})
     index.refresh()
     assert names(index, "cathedral glass") == ["comfy.png"] == names(index, model="dream")
+
+
+def test_who_looks_while_another_does_waits_for_it(
+    index: GalleryIndex, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, go_on = threading.Event(), threading.Event()
+    real = index_module.read_picture
+
+    def slowly(path: Path) -> Said:
+        reading.set()
+        assert go_on.wait(60)
+        return real(path)
+
+    monkeypatch.setattr(index_module, "read_picture", slowly)
+    drawn(root, "new.png", "a new one")
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(index.refresh)
+        assert reading.wait(60)
+        second = threads.submit(index.refresh)
+        go_on.set()
+        assert first.result(60)
+        assert names(index, "new") == ["new.png"]
+        second.result(60)
 
 
 def test_a_damaged_index_is_made_anew(root: Path, tmp_path: Path) -> None:

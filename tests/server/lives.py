@@ -1,7 +1,8 @@
-"""Lives of one server in a folder, each ended by SIGKILL at a moment of its work: `python -m tests.server.lives`.
+"""Lives of servers in folders, each ended by SIGKILL at a moment of its work: `python -m tests.server.lives`.
 
-FOLDER, then numbers: the first process ends at so many moments, the next at so many ... and the last goes on until all
-jobs have ended. Moments are steps of sampling, and the instants before and after whatever is written.
+A folder, then numbers: its first process ends at so many moments, the next at so many ... and the last goes on until
+all jobs have ended; then the next folder. Moments are steps of sampling, and the instants before and after what is
+written.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from hires.server.work import Job
 
 SMALL: dict[str, Any] = {"width": 64, "height": 64, "sampler_name": "Euler a", "save_images": True}
 TWO_PASS = {
-    **SMALL, "prompt": "1girl, beach", "steps": 4, "seed": 3, "n_iter": 2, "batch_size": 2,
+    **SMALL, "prompt": "1girl, beach", "steps": 3, "seed": 3, "n_iter": 2, "batch_size": 2,
     "enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising_strength": 0.7,
 }  # fmt: skip
 GRID = {
@@ -42,7 +44,7 @@ TILED = {
 
 def submit(client: TestClient) -> None:
     """A mixed queue."""
-    tiled = {**TILED, "init_images": [coded(shades(96))]}
+    tiled = {**TILED, "init_images": [coded(shades(64))]}
     for kind, request in (("txt2img", TWO_PASS), ("txt2img", GRID), ("img2img", tiled)):
         assert client.post("/hires/v1/jobs", json={"kind": kind, "request": request}).status_code == 200
     assert client.post("/prompt", json={"prompt": picture(batch=2), "prompt_id": "twins"}).status_code == 200
@@ -88,24 +90,33 @@ def live(folder: Path, first: bool, moments: int | None) -> None:
         (folder / "ended.json").write_text(json.dumps(client.get("/hires/v1/jobs").json()))
 
 
-def main() -> None:
-    folder, lives = Path(sys.argv[1]), [*map(int, sys.argv[2:]), None]
-    for number, moments in enumerate(lives):
+def lived(folder: Path, moments: list[int]) -> None:
+    """All lives in a folder; how each ended is in its file `lives.json`."""
+    folder.mkdir()
+    ends: list[int] = []
+    while 0 not in ends:
         child = os.fork()
         if child == 0:
             try:
-                live(folder, number == 0, moments)
-            except BaseException as error:
-                print(repr(error), file=sys.stderr)
+                live(folder, not ends, moments[len(ends)] if len(ends) < len(moments) else None)
+            except BaseException:
+                traceback.print_exc()
                 os._exit(1)
             os._exit(0)
-        _, status = os.waitpid(child, 0)
-        ended = os.waitstatus_to_exitcode(status)
-        print(ended, flush=True)
-        if ended not in (0, -signal.SIGKILL):
-            sys.exit(1)
-        if ended == 0:
-            return
+        ends.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        assert ends[-1] in (0, -signal.SIGKILL), ends
+    (folder / "lives.json").write_text(json.dumps(ends))
+
+
+def main() -> None:
+    folders: dict[str, list[int]] = {}
+    for word in sys.argv[1:]:
+        if word.isdecimal():
+            folders[list(folders)[-1]].append(int(word))
+        else:
+            folders[word] = []
+    for folder, moments in folders.items():
+        lived(Path(folder), moments)
 
 
 if __name__ == "__main__":

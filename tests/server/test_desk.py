@@ -188,12 +188,29 @@ def test_a_request_that_cannot_be_run_never_waits(tmp_path: Path) -> None:
             ("txt2img", {"script_name": "no such"}),
             ("img2img", {"prompt": "x"}),
             ("workflow", {"prompt": {"1": {"class_type": "NoSuchNode", "inputs": {}}}}),
+            ("workflow", {}),
+            ("workflow", {"prompt": 3}),
+            ("extras", {"imageList": 3}),
             ("dream", {}),
         ):
             with pytest.raises(HiresError):
                 desk_of(client).submit(kind, request)
             assert 400 <= client.post(JOBS, json={"kind": kind, "request": request}).status_code < 500
         assert sum(desk_of(client).store.counts().values()) == 0
+
+
+def test_whatever_was_asked_for_can_be_told_again(tmp_path: Path) -> None:
+    request = b'{"prompt": "\\ud800 beach", "script_args": [NaN, "\\udfff"], "infotext": "\\ud83d"}'
+    with serving(tmp_path) as client:
+        held_back(client)
+        body = b'{"kind": "txt2img", "request": %s}' % request
+        answer = client.post(JOBS, content=body, headers={"Content-Type": "application/json"})
+        assert 200 <= answer.status_code < 500
+        desk_of(client).submit("txt2img", {"prompt": "beach", "script_args": [float("nan"), "\ud800"]})
+        for one in client.get(JOBS).json()["jobs"]:
+            assert client.get(f"{JOBS}/{one['id']}").status_code == 200
+        for query in ("search=%ED%A0%80", "since=nan", "until=-inf", "search=%00&model=%00", "kind=%25"):
+            assert client.get(f"{JOBS}?{query}").status_code == 200
 
 
 def test_a_name_of_a_job_that_has_ended_is_free_again(tmp_path: Path) -> None:

@@ -16,46 +16,50 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def lived(folder: Path, moments: list[int]) -> tuple[dict[str, bytes], list[dict[str, Any]], int]:
-    """The pictures by their names, the jobs in the order they came, and how many times the server was killed."""
-    folder.mkdir()
-    command = [sys.executable, "-m", "tests.server.lives", str(folder), *map(str, moments)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HIRES_LOG": str(folder / "log")}
+def lived(parent: Path, *lives: list[int]) -> list[tuple[dict[str, bytes], list[dict[str, Any]]]]:
+    """Of each server with its lives: the pictures by their names, and the jobs in the order they came."""
+    folders = [parent / f"server {number}" for number in range(len(lives))]
+    words = [word for folder, moments in zip(folders, lives, strict=True) for word in (str(folder), *map(str, moments))]
+    command = [sys.executable, "-m", "tests.server.lives", *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HIRES_LOG": str(parent / "log")}
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    jobs = json.loads((folder / "ended.json").read_text())["jobs"]
-    output = folder / "output"
-    pictures = {path.relative_to(output).as_posix(): path.read_bytes() for path in output.rglob("*.png")}
-    return pictures, jobs[::-1], ended.stdout.split().count(str(-signal.SIGKILL))
+    assert ended.returncode == 0, ended.stderr
+    for folder, moments in zip(folders, lives, strict=True):
+        ends = json.loads((folder / "lives.json").read_text())
+        assert len(ends) > min(len(moments), 3), "it was killed often enough"
+        assert ends == [*[-signal.SIGKILL] * (len(ends) - 1), 0]
+    return [(pictures_of(folder / "output"), jobs_of(folder)) for folder in folders]
 
 
-def check(whole: tuple[Any, Any, int], cut: tuple[Any, Any, int]) -> None:
-    assert sorted(cut[0]) == sorted(whole[0]), "none is lost and none is there twice"
-    assert cut[0] == whole[0], "their bytes are the same"
-    told = [[(job["kind"], job["state"], job["results"]) for job in jobs] for jobs in (whole[1], cut[1])]
-    assert told[0] == told[1] and {job["state"] for job in cut[1]} == {"done"}
+def pictures_of(output: Path) -> dict[str, bytes]:
+    return {path.relative_to(output).as_posix(): path.read_bytes() for path in output.rglob("*.png")}
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any, int]:
-    found = lived(tmp_path_factory.mktemp("lives") / "whole", [])
-    pictures, jobs, _ = found
-    assert len(jobs) == 4 and len([name for name in pictures if name.startswith("txt2img")]) == 4
-    assert len([name for name in pictures if name.startswith("grid_00001/cells/")]) == 4
+def jobs_of(folder: Path) -> list[dict[str, Any]]:
+    jobs: list[dict[str, Any]] = json.loads((folder / "ended.json").read_text())["jobs"]
+    return jobs[::-1]
+
+
+def check(parent: Path, *lives: list[int]) -> None:
+    """Servers with these lives do what one does that is not killed."""
+    (pictures, jobs), *cut = lived(parent, [], *lives)
     assert [len(job["results"]) for job in jobs] == [5, 5, 1, 2], "with the sheet of four, and that of the grid"
-    return found
+    assert len(pictures) == 13
+    for own, own_jobs in cut:
+        assert sorted(own) == sorted(pictures), "none is lost and none is there twice"
+        assert own == pictures, "their bytes are the same"
+        assert {job["state"] for job in own_jobs} == {"done"}
+        assert [sorted(job["results"]) for job in own_jobs] == [sorted(job["results"]) for job in jobs]
 
 
-def test_killed_at_a_few_moments(whole: tuple[Any, Any, int], tmp_path: Path) -> None:
-    cut = lived(tmp_path / "cut", [30, 55, 70])
-    assert cut[2] == 3
-    check(whole, cut)
+def test_killed_at_a_few_moments(tmp_path: Path) -> None:
+    check(tmp_path, [30, 55, 70])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
-def test_killed_at_twenty_random_moments(whole: tuple[Any, Any, int], tmp_path: Path, seed: int) -> None:
-    chosen = random.Random(seed)
-    cut = lived(tmp_path / "cut", [chosen.randrange(10, 80) for _ in range(20)])
-    assert cut[2] > 5
-    check(whole, cut)
+def test_killed_at_twenty_random_moments(tmp_path: Path) -> None:
+    lives = []
+    for seed in range(3):
+        chosen = random.Random(seed)
+        lives.append([chosen.randrange(10, 80) for _ in range(20)])
+    check(tmp_path, *lives)

@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from hires.server.serving import EndingServer, listen
 from hires.server.state import Server
 
 PRIORITIES = (0, 0, 1)
+COLORS = count()  # each picture is another one
 
 
 class Running:
@@ -68,8 +70,8 @@ def running(tmp_path: Path) -> Iterator[Running]:
 def asked(running: Running, client: int, jobs: int, cancelled: set[str], gone: list[str]) -> None:
     """What one client does: prompts, pictures to enlarge, jobs of some priority; cancellations and disconnects."""
     chosen = random.Random(client)
-    for number in range(jobs):
-        color, way = client * 1000 + number, chosen.randrange(5)
+    for _ in range(jobs):
+        color, way = next(COLORS), chosen.randrange(5)
         enlarge = {"image": coded(shades(16 + client % 4)), "upscaler_1": "Nearest"}
         if way == 0:
             assert running.post("/sdapi/v1/extra-single-image", enlarge)["image"]
@@ -117,9 +119,9 @@ def load(running: Running, clients: int, jobs: int) -> list[Job]:
 def check_order(jobs: list[Job]) -> None:
     """Of two jobs that both waited, the one of more priority was begun first, then the earlier one."""
     begun = sorted((job for job in jobs if job.begun is not None), key=lambda job: job.begun or 0)
-    for place, job in enumerate(begun):
+    for place, (before, job) in enumerate(pairwise(begun), start=1):
         for later in begun[place + 1 :]:
-            if later.made < (job.begun or 0):  # it was there already when this one was taken
+            if later.made < (before.ended or 0):  # it was there already when this one was taken
                 assert (-job.priority, job.position) < (-later.priority, later.position)
 
 

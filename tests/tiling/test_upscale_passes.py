@@ -9,7 +9,7 @@ from torch.nn.functional import interpolate
 
 from hires.errors import SettingError
 from hires.tiling.plan import TilePlan
-from hires.tiling.upscale import Enlarger
+from hires.tiling.upscale import Enlarger, Pixels
 from hires.tiling.upscale_passes import enlarge_to, enlarge_whole, passes, resized
 
 ROOMY = {"restore": False, "most_pixels": 10**9}
@@ -80,7 +80,7 @@ def test_each_run_keeps_its_tiles_apart() -> None:
         def put(self, index: int, tensor: torch.Tensor) -> None:
             self.tiles[index] = tensor.clone()
 
-    def keep(number: int, plan: TilePlan) -> Shelf:
+    def keep(number: int, plan: TilePlan, picture: Pixels) -> Shelf:
         asked.append((number, plan.canvas))
         return Shelf(number)
 

@@ -129,12 +129,14 @@ def test_a_mask_is_painted_and_only_what_is_under_it_is_drawn_again(page: Any, s
     editor.locator("input[type=file]").set_input_files(source)
     page.wait_for_function("!document.querySelector('#img2img_inpaint').innerText.includes('select the draw tool')")
     editor.locator("button[aria-label=Brush], button[title=Brush]").first.click()
+    editor.scroll_into_view_if_needed()
     box = editor.locator("canvas").first.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(x - 20, y)
     page.mouse.down()
     page.mouse.move(x + 20, y, steps=4)
     page.mouse.up()
+    editor.locator("button[title=Undo]:not([disabled]), button[aria-label=Undo]:not([disabled])").first.wait_for()
     small(page, "img2img")
     for label in ("Width", "Height"):
         number(page, "img2img", label, 2 * SIDE)

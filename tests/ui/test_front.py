@@ -131,6 +131,18 @@ def test_only_results_and_uploads_are_given_as_files(client: TestClient, home: P
         assert "secret" not in answer.text.replace("secret.txt", "")
 
 
+@pytest.mark.parametrize("address", ["https://example.org/a.png", "http:/10.0.0.1/a", "//example.org/a", "ftp://a/b"])
+def test_an_event_that_names_a_file_of_another_server_is_refused(client: TestClient, address: str) -> None:
+    file = {"path": address, "meta": {"_type": "gradio.FileData"}}
+    for data in ([file], [{"background": None, "layers": [file]}]):
+        answer = client.post("/gradio_api/queue/join", json={"data": data, "fn_index": 0, "session_hash": "abc"})
+        assert answer.status_code == 403 and "not fetched" in answer.text
+    assert not front.names_elsewhere(
+        b'{"data": [{"path": "C:/pictures/a.png", "url": "http://127.0.0.1/x"}, "http://a"]}'
+    )
+    assert not front.names_elsewhere(b"[" * 100_000) and not front.names_elsewhere(b"\xff")
+
+
 @pytest.mark.parametrize(
     "place",
     [

@@ -17,6 +17,7 @@ from hires.commands.flags import (
     Plan,
     RedrawPlan,
     Upscaler,
+    Workers,
 )
 from hires.commands.groups import DIALECT, FILES, MACHINE, MODEL, REDRAWING, SAMPLING, TILES, VAE, Given, takes
 from hires.errors import HiresError
@@ -61,6 +62,7 @@ def upscale(
     models_dir: ModelsDir = None,
     output_dir: OutputDir = None,
     device: Device = None,
+    workers: Workers = None,
 ) -> None:
     """Enlarge pictures by an upscaler, or two blended; what the files say of themselves is kept."""
     given = dict(locals())

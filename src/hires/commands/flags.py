@@ -16,6 +16,10 @@ CustomNodesDir = Annotated[
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 Weights = Annotated[str | None, typer.Option(help="Hold weights as auto, float32, float16 or bfloat16.")]
 Memory = Annotated[str | None, typer.Option(help="What a run may use, like 4GB (on the CPU: the whole process).")]
+Workers = Annotated[
+    str | None,
+    typer.Option(help="Draw in so many processes, or on the Ray cluster at an address; see docs/scale.md."),
+]
 VaeMode = Annotated[
     str | None,
     typer.Option(help="Decode and encode: auto, untiled, exact, exact-lowram, exact-disk, fast or blend [auto]."),

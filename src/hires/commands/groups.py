@@ -22,6 +22,7 @@ MACHINE: Group = {
     "device": flags.Device,
     "weights": flags.Weights,
     "memory": flags.Memory,
+    "workers": flags.Workers,
 }
 FILES: Group = {"format": flags.Format, "quality": flags.Quality}
 MODEL: Group = {"checkpoint": flags.Checkpoint, "vae": flags.VaeFile}

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hires.commands.door import door
-from hires.commands.flags import Device, InputDir, Memory, ModelsDir, OutputDir, StyleFiles, Weights
+from hires.commands.flags import Device, InputDir, Memory, ModelsDir, OutputDir, StyleFiles, Weights, Workers
 
 app = typer.Typer()
 
@@ -45,8 +45,9 @@ def serve(
     device: Device = None,
     weights: Weights = None,
     memory: Memory = None,
+    workers: Workers = None,
 ) -> None:
-    """Answer browsers by a page at /, and HTTP requests as the A1111 web UI does, at /sdapi/v1, and as ComfyUI does; /docs lists all routes."""
+    """Answer browsers by a page, and programs as the A1111 web UI (/sdapi/v1) and ComfyUI do; /docs lists routes."""
     given = dict(locals())
     with door():
         from hires.server.guard import Rules
@@ -54,7 +55,7 @@ def serve(
         from hires.settings import load_settings
         from hires.ui.page import mount_page
 
-        names = ("models_dir", "input_dir", "output_dir", "data_dir", "device", "weights", "memory")
+        names = ("models_dir", "input_dir", "output_dir", "data_dir", "device", "weights", "memory", "workers")
         settings = load_settings({key: given[key] for key in names} | {"styles_files": styles})
         rules = Rules(tuple(auth or ()), tuple(cors_origin or ()), tuple(name or ()))
         place = Place(host, port, open_, server_stop, options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from hires.api import Engine, Extras, OnEvent, Upscaled
 from hires.errors import HiresError, SettingError
 from hires.nodes.context import PICTURES
 from hires.options import parse_size
+from hires.workers.spread import each
 
 PLAIN = (
     "upscaler",
@@ -80,14 +81,26 @@ def upscale_all(
     """Enlarge one after the other; a file that fails is told of, and the next one is taken."""
     if out is not None and len(files) != 1:
         raise SettingError(f"--out names one file, and there are {len(files)} pictures", "Use --output-dir.")
-    for path, below in files:
-        try:
-            with display() as on_event:
-                done = engine.upscale(path, request, out=out, output_dir=output_dir / below, on_event=on_event)
-        except HiresError as error:
-            yield path, error
-        else:
-            yield path, done
+    with ExitStack() as stack:
+        lanes = stack.enter_context(engine.each_lane()) if len(files) > 1 else [engine]
+        alone = len(lanes) == 1
+
+        def enlarge(lane: Engine, file: tuple[int, tuple[Path, Path]]) -> Upscaled:
+            path, below = file[1]
+            with display() if alone else nullcontext() as on_event:
+                return lane.upscale(path, request, out=out, output_dir=output_dir / below, on_event=on_event)
+
+        numbered = [[one] for one in enumerate(files)]
+        done: dict[int, Upscaled | HiresError] = {}
+        told = 0
+        with closing(each(lanes, numbered, enlarge, engine.give_up)) as results:
+            for (number, _), result in results:
+                if not isinstance(result, Upscaled | HiresError):
+                    raise result
+                done[number] = result
+                while told in done:
+                    yield files[told][0], done.pop(told)
+                    told += 1
 
 
 def said(done: Upscaled) -> str:

@@ -84,9 +84,10 @@ class GalleryIndex:
             self._base.close()
 
     def refresh(self) -> bool:
-        """Look what is new, changed or gone. False, at once, where another thread is at it."""
+        """Look what is new, changed or gone. False where another thread was at it, once that is done."""
         if not self._scanning.acquire(blocking=False):
-            return False
+            with self._scanning:
+                return False
         try:
             with self._mutex:
                 known = {

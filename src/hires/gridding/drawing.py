@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from time import perf_counter
 
 from hires.drawn import Drawn
 from hires.errors import HiresError, Interrupted, SettingError, is_disk_full
@@ -36,6 +37,8 @@ from hires.recipes.grids.record import (
 )
 from hires.recipes.grids.request import DIRECTIONS, AxisValues, Cell, Expanded, GridRequest
 from hires.recipes.img2img_request import Img2Img
+from hires.workers.placing import Mixed
+from hires.workers.spread import each
 
 FIRST_PASS = "txt2img-before-highres-fix"
 UNFINISHED = ".drawing"
@@ -213,24 +216,25 @@ def _drawn(
     record.save()
     left = plan.left
     fault: Exception | None = None
-    seconds, calls = 0.0, 0
-    for number, cell in enumerate(left, start=1):
-        own = record.at(cell.index)
-        try:
-            _draw_cell(engine, record, own, cell.request, on_event)
-        except (Interrupted, KeyboardInterrupt):
-            raise
-        except Exception as error:
-            if is_disk_full(error):
+    began, calls, all_calls = perf_counter(), 0, sum(plan.costs[cell.index].shared for cell in left)
+    with closing(_cells(engine, record, plan, on_event)) as drawings:
+        for number, (cell, drawn) in enumerate(drawings, start=1):
+            own = record.at(cell.index)
+            try:
+                _finish_cell(record, own, drawn)
+            except (Interrupted, KeyboardInterrupt):
                 raise
-            fault = fault if isinstance(error, HiresError) else fault or error
-            own.state = FAILED
-            own.error = str(error) if isinstance(error, HiresError) else f"a fault in hires: {error!r}"[:500]
-        record.save()
-        seconds, calls = seconds + own.seconds, calls + plan.costs[cell.index].shared
-        rest = sum(plan.costs[one.index].shared for one in left[number:])
-        if on_cell is not None:
-            on_cell(CellDone(own, number, len(left), seconds * (rest / calls if calls else len(left) / number - 1)))
+            except Exception as error:
+                if is_disk_full(error):
+                    raise
+                fault = fault if isinstance(error, HiresError) else fault or error
+                own.state = FAILED
+                own.error = str(error) if isinstance(error, HiresError) else f"a fault in hires: {error!r}"[:500]
+            record.save()
+            calls += plan.costs[cell.index].shared
+            rest = (all_calls - calls) / calls if calls else len(left) / number - 1
+            if on_cell is not None:
+                on_cell(CellDone(own, number, len(left), (perf_counter() - began) * rest))
     _repeat(engine, record, plan, on_event, noise_repeats)
     _show(record, plan.cells)
     if fault is not None:
@@ -238,25 +242,54 @@ def _drawn(
     return Gridded(record)
 
 
-def _draw_cell(
-    engine: Draws, record: GridRecord, own: CellRecord, request: Request, on_event: OnEvent | None, stem: str = ""
-) -> None:
-    """Draw a cell and fill in its record; its files get their names when all of it is there."""
-    with _scratch(record.folder) as scratch:
-        with engine.writing_to(scratch):
-            drawn = _job(engine, record.request, request, on_event)
-        first = [path for path in drawn.paths if path.name.startswith(FIRST_PASS)]
-        paths = [path for path in drawn.paths if path not in first]
-        infotext = picture_texts(open_picture(paths[0])).get("parameters", "")
-        notes = [note for report in drawn.reports for node in report.nodes.values() for note in node.notes]
-        reference = _reference(record, own, paths[0])
-        measures = measure_cell(paths[0], first[0] if first else None, reference=reference, notes=notes)
-        stem = stem or own.stem
-        own.pictures = [
-            _named(record, path, stem + (f"-{number}" if number > 1 else ""))
-            for number, path in enumerate(paths, start=1)
-        ]
-        own.first_pass = _named(record, first[0], f"{stem}-first") if first else None
+def _cells(
+    engine: Draws, record: GridRecord, plan: PlannedGrid, on_event: OnEvent | None
+) -> Generator[tuple[Cell, Drawn | Exception]]:
+    """The cells that are left, each with what was drawn or why it was not.
+
+    Where there are workers, several are drawn at once, those that have steps in common by the same one. The first comes
+    first, as others are measured against it.
+    """
+    with _scratch(record.folder) as scratch, engine.each_lane() as lanes:
+        groups = plan.groups() if len(lanes) > 1 else [list(plan.left)]
+        mixed = Mixed(on_event) if on_event is not None and len(lanes) > 1 else None
+
+        def draw(lane: Draws, cell: Cell) -> Drawn:
+            place = "-".join(map(str, cell.index))
+            with lane.writing_to(scratch / place):
+                return _job(lane, record.request, cell.request, on_event if mixed is None else mixed.of(place))
+
+        waiting: list[tuple[Cell, Drawn | Exception]] = []
+        awaits_first = bool(plan.left)
+        with closing(each(lanes, groups, draw, engine.give_up)) as drawings:
+            for cell, drawn in drawings:
+                if isinstance(drawn, Interrupted):
+                    raise drawn
+                waiting.append((cell, drawn))
+                if awaits_first and cell is not plan.left[0]:
+                    continue
+                awaits_first = False
+                waiting = waiting[-1:] + waiting[:-1]
+                yield from waiting
+                waiting = []
+
+
+def _finish_cell(record: GridRecord, own: CellRecord, drawn: Drawn | Exception, stem: str = "") -> None:
+    """Fill in the record of a cell that was drawn; its files get their names when all of it is there. Raises why it was
+    not drawn."""
+    if isinstance(drawn, Exception):
+        raise drawn
+    first = [path for path in drawn.paths if path.name.startswith(FIRST_PASS)]
+    paths = [path for path in drawn.paths if path not in first]
+    infotext = picture_texts(open_picture(paths[0])).get("parameters", "")
+    notes = [note for report in drawn.reports for node in report.nodes.values() for note in node.notes]
+    reference = _reference(record, own, paths[0])
+    measures = measure_cell(paths[0], first[0] if first else None, reference=reference, notes=notes)
+    stem = stem or own.stem
+    own.pictures = [
+        _named(record, path, stem + (f"-{number}" if number > 1 else "")) for number, path in enumerate(paths, start=1)
+    ]
+    own.first_pass = _named(record, first[0], f"{stem}-first") if first else None
     own.state, own.error = DONE, None
     own.infotext, own.settings, own.measures = infotext, settings_of(infotext), measures
     own.seconds = sum(report.seconds for report in drawn.reports)
@@ -322,7 +355,10 @@ def _repeat(engine: Draws, record: GridRecord, plan: PlannedGrid, on_event: OnEv
     for number in range(len(record.repeats) + 1, noise_repeats + 1):
         other = with_base(first, seed=(max(seed, 0) + REPEATED_SEEDS + number) % 2**64)
         repeat = CellRecord([0, 0, 0], [f"Seed: {base_of(other).seed}"], Cell((0, 0, 0), (), other).key)
-        _draw_cell(engine, record, repeat, other, on_event, f"noise-{number:02}")
+        with _scratch(record.folder) as scratch:
+            with engine.writing_to(scratch):
+                drawn = _job(engine, record.request, other, on_event)
+            _finish_cell(record, repeat, drawn, f"noise-{number:02}")
         record.repeats.append(repeat)
         record.save()
     if record.repeats:

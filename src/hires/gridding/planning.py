@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from hires.drawn import Drawn
 from hires.errors import HiresError, SettingError
@@ -54,6 +54,10 @@ class Draws(Protocol):
 
     def writing_to(self, folder: Path) -> AbstractContextManager[None]: ...
 
+    def each_lane(self) -> AbstractContextManager[Sequence[Self]]: ...
+
+    def give_up(self) -> None: ...
+
 
 @dataclass(frozen=True)
 class PlannedGrid:
@@ -64,6 +68,22 @@ class PlannedGrid:
     cells: Expanded
     left: tuple[Cell, ...]
     costs: dict[tuple[int, int, int], Cost]
+
+    def groups(self) -> list[list[Cell]]:
+        """The cells that are to be drawn, in groups that have steps in common, each in the order of drawing."""
+        group_of: dict[str, list[Cell]] = {}
+        groups: list[list[Cell]] = []
+        for cell in self.left:
+            roots = self.costs[cell.index].roots
+            met = {id(group): group for root in roots if (group := group_of.get(root)) is not None}
+            joined = [one for group in met.values() for one in group]
+            groups = [group for group in groups if id(group) not in met]
+            groups.append([*joined, cell])
+            for root in {*roots, *(root for one in joined for root in self.costs[one.index].roots)}:
+                group_of[root] = groups[-1]
+        places = {cell.index: place for place, cell in enumerate(self.left)}
+        groups = [sorted(group, key=lambda cell: places[cell.index]) for group in groups]
+        return sorted(groups, key=lambda group: places[group[0].index])
 
     def describe(self) -> list[str]:
         """Lines for a person: cells, axes, denoiser calls with and without sharing."""
@@ -135,7 +155,8 @@ def _cost(engine: Draws, request: Request, prediction: Prediction, pictures: Seq
     costs = []
     for graph, images in _workflows(engine, request, pictures, mask):
         costs.append(prediction.add(graph, images))
-    return Cost(*(sum(getattr(cost, name) for cost in costs) for name in ("alone", "shared", "steps", "shared_steps")))
+    counts = {name: sum(getattr(cost, name) for cost in costs) for name in ("alone", "shared", "steps", "shared_steps")}
+    return Cost(**counts, roots=frozenset[str]().union(*(cost.roots for cost in costs)))
 
 
 def _workflows(

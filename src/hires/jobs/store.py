@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from hires.errors import OutputError
 from hires.jobs.record import ENDED, FOLLOWS, Job, JobError, State
-from hires.jobs.table import COLUMNS, TABLE, job_of, plain
+from hires.jobs.table import COLUMNS, TABLE, job_of, plain, sound
 
 FILE, LOCK = "jobs.sqlite", "jobs.lock"
 LAYOUT = 1
@@ -89,7 +89,9 @@ class JobStore:
         notes: Mapping[str, Any] | None = None,
     ) -> Job:
         """Put a job behind those of its priority, or at a position. JobError if one of that id is there."""
-        values = (id or uuid.uuid4().hex, kind, title or kind, json.dumps(request), words, model, door, priority)
+        id = sound(id or uuid.uuid4().hex)
+        texts = (sound(kind), sound(title or kind), json.dumps(request), sound(words), sound(model), sound(door))
+        values = (id, *texts, priority)
         with self._writing() as base:
             if position is None:
                 position = (base.execute("select max(position) from jobs").fetchone()[0] or 0) + SPACING
@@ -101,8 +103,8 @@ class JobStore:
                     (*values, position, State.WAITING, self._clock(), json.dumps(dict(notes or {}))),
                 )
             except sqlite3.IntegrityError:
-                raise JobError(f"there is a job {values[0]} already") from None
-            return self._get(values[0])
+                raise JobError(f"there is a job {id} already") from None
+            return self._get(id)
 
     def get(self, id: str) -> Job:
         """The job of an id. JobError."""
@@ -172,7 +174,7 @@ class JobStore:
 
     def fail(self, id: str, error: str, **notes: Any) -> Job:
         """End a running job with what went wrong."""
-        return self._turn(id, State.FAILED, notes=notes, error=error)
+        return self._turn(id, State.FAILED, notes=notes, error=sound(error))
 
     def cancel(self, id: str, **notes: Any) -> Job:
         """End a job that has not ended; whoever runs it must stop it."""
@@ -244,13 +246,13 @@ class JobStore:
         values: list[Any] = [*states, since, until]
         for word in words.split():
             tests.append("(words || ' ' || title) like ? escape '\\'")
-            values.append(f"%{plain(word)}%")
+            values.append(f"%{plain(sound(word))}%")
         if model:
             tests.append("model like ? escape '\\'")
-            values.append(f"%{plain(model)}%")
+            values.append(f"%{plain(sound(model))}%")
         if kind:
             tests.append("kind = ?")
-            values.append(kind)
+            values.append(sound(kind))
         where = f"where {' and '.join(tests)} order by number desc limit ? offset ?"
         with self._mutex:
             return self._select(where, (*values, limit, offset))
@@ -275,13 +277,20 @@ class JobStore:
     def find(self, id: str) -> Job | None:
         """The job of an id, if there is one."""
         with self._mutex:
-            return next(iter(self._select("where id = ?", (id,))), None)
+            return next(iter(self._select("where id = ?", (sound(id),))), None)
 
     def unended(self) -> list[Job]:
         """The jobs that wait, run or are paused, in the order in which they are run."""
         states = [state for state in State if state not in ENDED]
         with self._mutex:
             return self._select("where state in (?, ?, ?) order by priority desc, position", states)
+
+    def order(self) -> list[tuple[str, State]]:
+        """The ids and states of the jobs that have not ended, in the order in which they are run."""
+        marks = ", ".join("?" * len(ENDED))
+        text = f"select id, state from jobs where state not in ({marks}) order by priority desc, position"
+        with self._mutex:
+            return [(id, State(state)) for id, state in self._base.execute(text, sorted(ENDED))]
 
     def waiting_bytes(self, kind: str) -> int:
         """How large the requests of a kind are together that have not ended."""
@@ -340,7 +349,7 @@ class JobStore:
             return self._get(id)
 
     def _get(self, id: str) -> Job:
-        found = self._select("where id = ?", (id,))
+        found = self._select("where id = ?", (sound(id),))
         if not found:
             raise JobError(f"there is no job {id}")
         return found[0]

@@ -38,3 +38,8 @@ def job_of(row: tuple[Any, ...]) -> Job:
 def plain(word: str) -> str:
     """A word in which `like` sees no pattern."""
     return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def sound(text: str) -> str:
+    """A text that can be written: halves of letters are replaced."""
+    return text.encode("utf-8", "replace").decode()

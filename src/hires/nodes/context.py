@@ -9,6 +9,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from hires.errors import SettingError
 from hires.graph.context import Context
@@ -23,10 +24,20 @@ from hires.models.store import ModelStore
 from hires.models.upscale_names import upscaler_file, upscaler_names
 from hires.nodes.texts import EncodedTexts
 from hires.sampling.trajectories import TrajectoryCache
+from hires.tiling.plan import TilePlan
+from hires.tiling.upscale import Edge, Kept, Pixels
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff")
 PLACES = ("input", "output", "temp")
 """The folders that a picture's name may point to, as ComfyUI writes it: "name.png [output]"."""
+
+
+class ShareTiles(Protocol):
+    """Makes the store of a network's tiles into one that has them made elsewhere."""
+
+    def __call__(
+        self, source: Pixels, plan: TilePlan, upscaler: str, scale: int, *, edge: Edge, kept: Kept | None
+    ) -> Kept: ...
 
 
 @dataclass
@@ -74,6 +85,8 @@ class RunContext(Context):
     ledger: Ledger | None = None
     """Where what is written is kept account of, for work that may be begun again."""
     texts: EncodedTexts = field(default_factory=EncodedTexts)
+    share: ShareTiles | None = None
+    """What hands the tiles of one large picture to several workers, where there are any."""
 
     def is_stopped(self) -> bool:
         """Whether the user asked the run to stop; polled before every denoiser call."""

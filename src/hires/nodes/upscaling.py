@@ -14,7 +14,6 @@ from torch import Tensor
 from hires.errors import SettingError
 from hires.graph.declare import node
 from hires.graph.inputs import Bool, Choice, FileChoice, Float, Int, OptionalInput, Text
-from hires.graph.kept import Pieces
 from hires.imaging.alpha import ALPHA_MODES, AlphaMode, enlarge_with_alpha
 from hires.imaging.sizes import LARGEST, check_size
 from hires.imaging.strips import as_stored, new_pixels, rows_at_once
@@ -30,7 +29,7 @@ from hires.nodes.context import RunContext
 from hires.nodes.types import Image
 from hires.nodes.upscaling_diffusion import TILE, DiffusionUpscaler, Drawing, draw_larger, tiles_of
 from hires.tiling.plan import TilePlan
-from hires.tiling.upscale import CPU_TILE, TILES, Edge, Enlarger, Pixels, enlarging_plan
+from hires.tiling.upscale import CPU_TILE, TILES, Edge, Enlarger, Kept, Pixels, enlarging_plan
 from hires.tiling.upscale_a1111 import TILE as A1111_TILE
 from hires.tiling.upscale_a1111 import a1111_plan, enlarge_as_a1111
 from hires.tiling.upscale_passes import (
@@ -142,7 +141,7 @@ class _Work:
             drawer = store.drawing_upscaler(file)
             return enlarge_with_alpha(picture, lambda part: self._by_drawing(part, drawer), self.alpha)
         model = store.upscaler(file)
-        return enlarge_with_alpha(picture, lambda part: self._by_network(part, model), self.alpha)
+        return enlarge_with_alpha(picture, lambda part: self._by_network(part, model, file), self.alpha)
 
     def _by_drawing(self, picture: Tensor, model: DiffusionUpscaler) -> Tensor:
         """(h, w, 3) -> (H, W, 3). The web UI brings a picture to a quarter of the target first, and draws once."""
@@ -165,7 +164,7 @@ class _Work:
 
         return as_tensor(enlarge_whole(source, draw, steps, rule=self.rule))[0]
 
-    def _by_network(self, picture: Tensor, model: UpscaleModel) -> Tensor:
+    def _by_network(self, picture: Tensor, model: UpscaleModel, file: str) -> Tensor:
         """(h, w, 3) -> (H, W, 3). A network for grey pictures sees one channel where all are the same."""
         if self.tiling == "a1111":
             return self._as_a1111(picture, model)
@@ -183,15 +182,18 @@ class _Work:
             available=free_room(self.context, model),
             on_plan=self._say,
             on_tile=self.context.progress,
-            keep=partial(self._kept, model.identity),
+            keep=partial(self._kept, model, file),
         )
         self._pictures += 1
         return as_tensor(made)[0].expand(-1, -1, 3)
 
-    def _kept(self, identity: str, number: int, plan: TilePlan) -> Pieces | None:
+    def _kept(self, model: UpscaleModel, file: str, number: int, plan: TilePlan, source: Pixels) -> Kept | None:
         """Where the finished tiles of a network's run outlive the process. Other tiles are other pieces."""
         tiles = hashlib.sha256(repr((plan.cores, plan.halo)).encode()).hexdigest()
-        return self.context.pieces(f"enlarged {identity} {self._pictures} {number} {tiles}")
+        pieces = self.context.pieces(f"enlarged {model.identity} {self._pictures} {number} {tiles}")
+        if self.context.share is None or len(plan.cores) == 1:
+            return pieces
+        return self.context.share(source, plan, file, model.scale, edge=self.edge, kept=pieces)
 
     def _as_a1111(self, picture: Tensor, model: UpscaleModel) -> Tensor:
         """(h, w, 3) -> (H, W, 3) over the web UI's tiles, which are in 8 bits."""

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,7 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from hires.errors import HiresError, Interrupted, OutputError, is_disk_full
 from hires.jobs.record import Job, JobError, State
 from hires.jobs.store import SPACING, JobStore
-from hires.server.finished import OWN, PARTS, Finished
+from hires.jobs.table import sound
+from hires.server.finished import OWN, PARTS, Finished, Shares
 from hires.server.keeping import Kept
 from hires.server.kind import Accepted, Kind, Live, Standing
 from hires.server.room import Room
@@ -35,7 +37,7 @@ Given = TypeVar("Given")
 FARTHEST = 1 << 52
 """Positions of jobs lie between this and its negative, whatever number a client names."""
 MOST_REMEMBERED = 10_000
-SECONDS_BETWEEN_SHARES = 2.0
+SECONDS_BETWEEN_TIDYINGS = 600.0
 TITLES = {"workflow": "prompt"}
 """What the web UI's routes call a job of a kind, where that is another word."""
 
@@ -54,8 +56,10 @@ class Desk:
         work.watchers.append(self.tell)
         self._room = Room([settings.output_dir, self.folder], self.go_on)
         self._lock = threading.RLock()
+        work.choosing = self._lock
         self._store: JobStore | None = None
         self._closed = False
+        self._tidied: float | None = None
         self._put_off: dict[str, Future[Any]] = {}
         """Of paused jobs: who waits for their answers."""
 
@@ -81,14 +85,20 @@ class Desk:
             if self._store is not None:
                 return
             self._store = store = JobStore(self.folder)
-            store.trim(MOST_REMEMBERED)
             last = store.search(limit=1)
             waiting = [job for job in store.unended() if job.state is State.WAITING]
             places = [job.position // SPACING for job in waiting]
             self.work.count_from(max([last[0].number if last else -1, *places]) + 1)
             for job in waiting:
                 self._enqueue(job, Future())
-            self.kept.clean(store)
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Let go of the oldest of the history, and of files that no job needs, from time to time."""
+        if self._tidied is None or time.monotonic() - self._tidied > SECONDS_BETWEEN_TIDYINGS:
+            self._tidied = time.monotonic()
+            self.store.trim(MOST_REMEMBERED)
+            self.kept.clean(self.store)
 
     def close(self) -> None:
         """Leave the folder to others. Jobs that have not ended stay; whoever waits for them is told."""
@@ -144,7 +154,7 @@ class Desk:
         if self.work.is_closed:
             raise Busy("the server is being shut down")
         number = self.work.next_number() if number is None else number
-        id = id or new_id(TITLES.get(kind, kind))
+        id = sound(id or new_id(TITLES.get(kind, kind)))
         with self._lock:
             earlier = self.store.find(id)
             if earlier is not None:
@@ -304,10 +314,12 @@ class Desk:
 
     def _run(self, engine: Engine, task: Task, awaited: bool) -> Any:
         """Do a job, and tell the store what came of it before anybody else hears of it."""
+        with suppress(OutputError):  # it is told when it matters
+            self._tidy()
         job = self.surely(lambda: self.store.begin(task.id))
         self.tell()
         finished = Finished(self.store, job, self.surely, self.settings.output_dir, self.kept.made(job.id))
-        task.heard = _Shares(self, task, job.share)
+        task.heard = Shares(lambda share: self.surely(lambda: self.store.advance(job.id, share)), task, job.share)
         try:
             if job.kind not in self.kinds:
                 raise JobError(f"there are no jobs of the kind {job.kind!r}")
@@ -319,7 +331,7 @@ class Desk:
             raise
         except BaseException as error:
             if is_disk_full(error):
-                raise self._without_room(task, job, error) from None
+                raise self._without_room(task, job, error, awaited) from None
             text = self.clean(str(error)) if isinstance(error, HiresError) else f"a fault in hires: {error!r}"[:500]
             self.surely(lambda: self.store.fail(job.id, text))
             raise
@@ -341,17 +353,16 @@ class Desk:
         if self.work.is_closed:
             self.surely(lambda: self.store.release(job.id))
             return Busy("the server was shut down", "The job goes on when it is started again.")
-        with self._lock:
-            self.surely(lambda: self.store.pause(job.id))
-            self._put_off[job.id] = task.future
+        self._put_off[job.id] = task.future
+        self.surely(lambda: self.store.pause(job.id))
         return Postponed()
 
-    def _without_room(self, task: Task, job: Job, error: BaseException) -> Exception:
+    def _without_room(self, task: Task, job: Job, error: BaseException, awaited: bool) -> Exception:
         """A job that could not write waits again at its place, and the queue until there is room."""
         self._hold_for_room(error)
         try:
             self.surely(lambda: self.store.release(job.id))
-            self._enqueue(job, task.future)
+            self._enqueue(job, task.future, awaited)
         except (Busy, OutputError):
             return Busy("the server was shut down", "The job goes on when it is started again.")
         return Postponed()
@@ -360,7 +371,7 @@ class Desk:
         what = self.clean(str(error)) if isinstance(error, HiresError) else "a file could not be written"
         log.warning("the queue waits for room: %s", error)
         self._room.wait()
-        self.work.hold(f"The disk is full: {what} The queue goes on by itself when there is room.")
+        self.work.hold(f"The disk is full or cannot be written: {what} The queue goes on by itself when there is room.")
 
     def surely(self, change: Callable[[], Given]) -> Given:
         """In the thread that works: make a change of the store, if need be when there is room on its disk again."""
@@ -373,20 +384,6 @@ class Desk:
                 self._hold_for_room(error)
                 if not self.work.wait_to_go():
                     raise
-
-
-class _Shares:
-    """Tells the store how far the job is: at once when it is further than before, then from time to time."""
-
-    def __init__(self, desk: Desk, task: Task, share: float) -> None:
-        self._desk, self._task, self._share = desk, task, share
-        self._told = float("-inf")
-
-    def __call__(self) -> None:
-        share, now = min(self._task.progress, 1.0), time.monotonic()
-        if share > self._share and now - self._told >= SECONDS_BETWEEN_SHARES:
-            self._share, self._told = share, now
-            self._desk.surely(partial(self._desk.store.advance, self._task.id, share))
 
 
 def _position(number: float) -> int:

@@ -7,17 +7,20 @@ is found here and not written a second time. Parts (batches, pictures) that were
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from hires.jobs.record import Job
 from hires.jobs.store import JobStore
+from hires.server.work import Job as Task
 
 WRITTEN, PARTS, FOLDERS = "written", "parts", "folders"
 """The notes of a job: its files with their digests, in the order in which they were to get their names; the files of
 each finished part; the folder of each part that has one."""
 OUTPUT, OWN = "output", "own"
+SECONDS_BETWEEN_SHARES = 2.0
 
 
 class Finished:
@@ -109,6 +112,20 @@ class Finished:
             if whole.is_relative_to(folder):
                 return root, whole.relative_to(folder).as_posix()
         return None
+
+
+class Shares:
+    """Tells how much of a job is done: at once when it is more than it was before, then from time to time."""
+
+    def __init__(self, tell: Callable[[float], object], task: Task, share: float) -> None:
+        self._tell, self._task, self._share = tell, task, share
+        self._told = float("-inf")
+
+    def __call__(self) -> None:
+        share, now = min(self._task.progress, 1.0), time.monotonic()
+        if share > self._share and now - self._told >= SECONDS_BETWEEN_SHARES:
+            self._share, self._told = share, now
+            self._tell(share)
 
 
 def digest_of(path: Path) -> str:

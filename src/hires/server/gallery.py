@@ -36,8 +36,8 @@ class Gallery:
         ended = threading.Event()
 
         def refresh() -> None:
-            if self.index.refresh():
-                ended.set()
+            self.index.refresh()
+            ended.set()
 
         threading.Thread(target=refresh, name="hires-gallery", daemon=True).start()
         return ended.wait(seconds)
@@ -45,14 +45,19 @@ class Gallery:
     def throw(self, names: list[str]) -> str:
         """Move pictures to the trash; the name of the deletion."""
         deletion = self.trash.throw(names)
-        self.index.refresh()
+        self._see()
         return deletion
 
     def restore(self, deletion: str, name: str) -> str:
         """Bring one back; its name now."""
         restored = self.trash.restore(deletion, name)
-        self.index.refresh()
+        self._see()
         return restored
+
+    def _see(self) -> None:
+        """Look after a change: what another thread has just looked at may be older."""
+        if not self.index.refresh():
+            self.index.refresh()
 
     def texts(self, name: str) -> dict[str, str]:
         """What a picture carries; empty where it cannot be read."""

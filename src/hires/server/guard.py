@@ -81,7 +81,7 @@ class Guard:
                 limit = self.rules.most_body_bytes // 1_000_000
                 refusal = (413, f"the request is larger than {limit} MB")
             else:
-                await self.app(scope, _replayed(body, receive), send)
+                await self.app(scope, replayed(body, receive), send)
                 return
         if refusal is None:
             await self.app(scope, receive, send)
@@ -151,7 +151,8 @@ def _is_of_another_site(headers: Headers) -> bool:
     return headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate"
 
 
-def _replayed(body: bytes, receive: Receive) -> Receive:
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """What gives a body that was read once more."""
     sent = False
 
     async def again() -> Message:

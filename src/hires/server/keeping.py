@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
@@ -21,6 +22,7 @@ from typing import Any
 
 from hires.errors import HiresError
 from hires.jobs.store import JobStore
+from hires.jobs.table import sound
 from hires.metadata.files import output_error
 from hires.server.references import REFERENCE, picture_bytes, picture_ending, reference_of
 from hires.server.work import Busy
@@ -28,6 +30,7 @@ from hires.server.work import Busy
 SMALLEST_TAKEN = 2000
 """Letters of a text from which on it may be a picture that is put into a file."""
 MOST_BYTES, MOST_NEEDED_BYTES = 2_000_000_000, 8_000_000_000
+"""Of all files; of what came for jobs since files were let go of last, and for those that had not ended then."""
 DAYS = 14.0
 DAY = 86_400.0
 PICTURES, MADE = "pictures", "made"
@@ -46,11 +49,14 @@ class Kept:
         return self._made / hashlib.sha256(id.encode()).hexdigest()[:32]
 
     def taken(self, value: Any) -> Any:
-        """JSON in which pictures are names of files that were written. Busy, OutputError."""
-        if isinstance(value, str) and len(value) >= SMALLEST_TAKEN:
-            return self._put(value)
+        """JSON in which pictures are names of files that were written, and which can be told to any client again:
+        numbers that JSON does not know are null. Busy, OutputError."""
+        if isinstance(value, float) and not math.isfinite(value):
+            return None
+        if isinstance(value, str):
+            return self._put(value) if len(value) >= SMALLEST_TAKEN else sound(value)
         if isinstance(value, Mapping):
-            return {key: self.taken(one) for key, one in value.items()}
+            return {sound(key): self.taken(one) for key, one in value.items()}
         return [self.taken(one) for one in value] if isinstance(value, list | tuple) else value
 
     def given(self, value: Any) -> Any:
@@ -66,10 +72,10 @@ class Kept:
         try:
             data = picture_bytes(text)
         except HiresError:
-            return text  # no picture; whoever reads it says so if it should have been
+            return sound(text)  # no picture; whoever reads it says so if it should have been
         ending = picture_ending(data)
         if ending is None:
-            return text
+            return sound(text)
         name = hashlib.sha256(data).hexdigest() + ending
         path = self.pictures / name
         if path.is_file():  # left as it is: work that goes on knows the file by its time as well

@@ -82,10 +82,10 @@ def submit(body: Submission, server: ServerHere) -> dict[str, Any]:
 @router.get("/queue")
 def queue(server: ServerHere) -> dict[str, Any]:
     """Whether jobs are begun, and the ids of those that run or wait, the next one first."""
-    standing, jobs = server.desk.state, server.desk.store.unended()
+    standing, jobs = server.desk.state, server.desk.store.order()
     told = {"paused": standing.paused, "why": standing.why, "waits_for_room": standing.waits_for_room}
     states = [state for state in State if not state.has_ended]
-    return told | {"jobs": {state.value: [job.id for job in jobs if job.state is state] for state in states}}
+    return told | {"jobs": {state.value: [id for id, own in jobs if own is state] for state in states}}
 
 
 @router.post("/queue/pause")

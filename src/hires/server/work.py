@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +121,8 @@ class Work:
         self.watchers: list[Callable[[], None]] = []
         """Called, in any thread, whenever the number of jobs has changed or one has begun."""
         self._closed = False
+        self.choosing: AbstractContextManager[Any] = nullcontext()
+        """Held while the next job is chosen: who holds it can add one that is seen by the next choice."""
         self.held = ""
         """Why no job that outlives the process is begun; "" where they are."""
         self._finished: OrderedDict[str, bool] = OrderedDict()
@@ -312,19 +315,24 @@ class Work:
                 self._end(job)
 
     def _next(self) -> Job | None:
-        with self._lock:
-            while (first := self._first()) is None and not self._closed:
-                self._lock.wait()
-            if self._closed or first is None:
-                return None
-            self.current = job = first
-            self._waiting.remove(job)
-            job.started = time.monotonic()
-            if not job.future.running():
-                job.future.set_running_or_notify_cancel()
-            self._stop.clear()
-        self._tell()
-        return job
+        while True:
+            with self._lock:
+                while self._first() is None and not self._closed:
+                    self._lock.wait()
+                if self._closed:
+                    return None
+            with self.choosing, self._lock:
+                job = self._first()
+                if job is None or self._closed:  # it was taken away meanwhile
+                    continue
+                self.current = job
+                self._waiting.remove(job)
+                job.started = time.monotonic()
+                if not job.future.running():
+                    job.future.set_running_or_notify_cancel()
+                self._stop.clear()
+            self._tell()
+            return job
 
     def _first(self) -> Job | None:
         return next((job for job in self._waiting if not (self.held and job.lasts)), None)

@@ -139,10 +139,16 @@ def enlarge_tiles(
 
 def _enlarged(source: Pixels, core: Box, enlarger: Enlarger, halo: int, edge: Edge) -> Tensor:
     """A core of the source enlarged with its surroundings: (channels, height * scale, width * scale)."""
-    box = core.grown(halo) if edge == "wrap" else core.grown(halo).within(*source.shape[:2])
-    part = enlarger.run(as_planes(cut_out(source, box)))
-    rows, columns = core.relative_to(box).scaled(enlarger.scale).slices
+    pixels, keep = tile_of(source, core, halo, edge)
+    part = enlarger.run(as_planes(pixels))
+    rows, columns = keep.scaled(enlarger.scale).slices
     return part[0, :, rows, columns]
+
+
+def tile_of(source: Pixels, core: Box, halo: int, edge: Edge) -> tuple[Pixels, Box]:
+    """A core with its surroundings (h, w, channels), and where in them the core lies."""
+    box = core.grown(halo) if edge == "wrap" else core.grown(halo).within(*source.shape[:2])
+    return cut_out(source, box), core.relative_to(box)
 
 
 def _halved(left: deque[_Tile], side: int, cell: int, error: BaseException) -> list[_Tile]:

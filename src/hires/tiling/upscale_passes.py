@@ -29,8 +29,8 @@ RULES: tuple[Rule, ...] = ("exact", "webui")
 WEBUI_PASSES, MOST_PASSES = 3, 6
 OnTile = Callable[[int, int], None]
 OnPlan = Callable[[TilePlan], None]
-Keep = Callable[[int, TilePlan], Kept | None]
-"""Makes the store of a run's tiles, of the run's number (from 0) and its plan."""
+Keep = Callable[[int, TilePlan, Pixels], Kept | None]
+"""Makes the store of a run's tiles, of the run's number (from 0), its plan and what it enlarges."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def enlarge_to(
             on_plan(plan)
         before, after = sum(totals[:index]), sum(totals[index + 1 :])
         report = None if on_tile is None else _shifted(on_tile, before, after)
-        kept = None if keep is None else keep(index, plan)
+        kept = None if keep is None else keep(index, plan, picture)
         picture = enlarge_tiles(picture, enlarger, plan, edge=edge, on_tile=report, kept=kept)
         if rule == "webui":
             picture = as_stored(picture, np.dtype(np.uint8))

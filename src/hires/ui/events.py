@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import gradio as gr
 
 from hires.errors import HiresError
 
+if TYPE_CHECKING:
+    from hires.ui.page import Page
 
-def told(error: HiresError) -> gr.Error:
-    """A user's mistake as Gradio shows it."""
-    return gr.Error(str(error), duration=8, title="hires", print_exception=False)
+
+def told(error: HiresError, page: Page) -> gr.Error:
+    """A user's mistake as Gradio shows it, without the machine's paths."""
+    return gr.Error(page.desk.clean(str(error)), duration=8, title="hires", print_exception=False)

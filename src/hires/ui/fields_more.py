@@ -32,12 +32,12 @@ def hires_fix(page: Page, form: Form, choices: Choices) -> None:
             form.add("hr_compare", gr.Checkbox(True, label=_("Keep the first pass to compare")))
         with gr.Row(elem_classes="tight"):
             form.add("hr_upscaler", gr.Dropdown(choices.hires_upscalers(), value="Latent", label=_("Upscaler")))
-            form.add("hr_steps", gr.Slider(0, 150, 0, step=1, label=_("Second steps (0: same)")))
+            form.add("hr_steps", gr.Slider(0, 150, 0, step=1, label=_("Hires steps")))
             form.add("hr_denoise", gr.Slider(0, 1, 0.7, step=0.01, label=_("Denoising strength")))
         with gr.Row(elem_classes="tight"):
             form.add("hr_scale", gr.Slider(1, 8, 2.0, step=0.05, label=_("Upscale by")))
-            form.add("hr_width", gr.Slider(0, 8192, 0, step=8, label=_("To width (0: off)")))
-            form.add("hr_height", gr.Slider(0, 8192, 0, step=8, label=_("To height (0: off)")))
+            form.add("hr_width", gr.Slider(0, 8192, 0, step=8, label=_("To width")))
+            form.add("hr_height", gr.Slider(0, 8192, 0, step=8, label=_("To height")))
         with gr.Accordion(_("Own prompts, sampler and model of the second pass"), open=False):
             with gr.Row(elem_classes="tight"):
                 for name, key, known in (

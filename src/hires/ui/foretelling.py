@@ -19,7 +19,7 @@ MINUTE, HOUR = 60, 3600
 
 def line(page: Page, form: Form, body: Callable[[Mapping[str, Any]], dict[str, Any]]) -> Callable[..., None]:
     """The line, under the buttons. Call what it returns once all fields are there, with the names of those that say
-    nothing to it (pictures, which would be read at every key)."""
+    nothing to it (pictures, which would be read at every key), and other events that it is to be told at."""
     place = gr.HTML("", elem_id=form.id("plan"), elem_classes="plan", padding=False)
     again = gr.Button("", elem_id=form.id("plan_again"), elem_classes="unseen")
     foreteller = Foreteller(page.server, page._)
@@ -33,11 +33,11 @@ def line(page: Page, form: Form, body: Callable[[Mapping[str, Any]], dict[str, A
         except HiresError as error:
             return f'<p class="warning">{escape(str(error))}</p>'
 
-    def connect(without: Sequence[str] = ()) -> None:
+    def connect(without: Sequence[str] = (), on: Sequence[Any] = ()) -> None:
         fields = {name: field for name, field in form.fields.items() if name not in without}
         events = [field.change for field in fields.values() if hasattr(field, "change")]
         gr.on(
-            [*events, again.click],
+            [*events, again.click, *on],
             told,
             set(fields.values()),
             place,

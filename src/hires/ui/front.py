@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
 import logging
 import re
 import threading
@@ -13,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hires.server.guard import replayed
 from hires.ui.words import language_of, speaker
 
 if TYPE_CHECKING:
@@ -31,7 +34,10 @@ OWN = re.compile(
     r"|component_server|heartbeat/\w+|file=.*))/?"
 )
 """What the page asks of Gradio; its other routes (proxies, recordings, monitoring, code) are not there."""
-ELSEWHERE = re.compile(r"\s*[a-z][a-z0-9+.-]*:/?/|\s*//", re.IGNORECASE)
+JOIN = "/gradio_api/queue/join"
+ELSEWHERE = re.compile(r"\s*[a-z][a-z0-9+.-]+:/?/|\s*//", re.IGNORECASE)
+"""An address; Gradio fetches one that a request names as a file. A drive's letter is none."""
+NOT_FETCHED = "files of other servers are not fetched"
 CONTENT_SECURITY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
@@ -123,8 +129,13 @@ class Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
         language = self._language(Headers(scope=scope).get("accept-language", ""))
+        if path.startswith(JOIN):
+            body = await Request(scope, receive).body()
+            receive = replayed(body, receive)
         if path.startswith(FILE) and ELSEWHERE.match(path.removeprefix(FILE)):
-            await PlainTextResponse("files of other servers are not fetched", 404)(scope, receive, send)
+            await PlainTextResponse(NOT_FETCHED, 404)(scope, receive, send)
+        elif path.startswith(JOIN) and names_elsewhere(body):
+            await PlainTextResponse(NOT_FETCHED, 403)(scope, receive, send)
         elif (app := self._built.get(language)) is not None:
             await self._stands(language, app)
             await app(scope, receive, _with_rules(send))
@@ -159,6 +170,24 @@ class Front:
         async with app.router.lifespan_context(app):
             begun.set_result(None)
             await self._closing.wait()
+
+
+def names_elsewhere(body: bytes) -> bool:
+    """Whether an event of the page names a file by an address: the page's own lie on this machine."""
+    try:
+        rest: list[Any] = [json.loads(body)]
+    except (ValueError, RecursionError):
+        return False  # no event at all, which Gradio refuses
+    while rest:
+        value = rest.pop()
+        if isinstance(value, dict):
+            named = value.get("path")
+            if isinstance(named, str) and ELSEWHERE.match(named):
+                return True
+            rest.extend(value.values())
+        elif isinstance(value, list):
+            rest.extend(value)
+    return False
 
 
 def _with_rules(send: Send) -> Send:

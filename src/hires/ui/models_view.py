@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,12 +97,12 @@ def stated_html(file: HubFile, kind: str, say: Say) -> str:
     )
 
 
-def fetches_html(fetches: list[Fetch], say: Say) -> str:
-    """The downloads, the last one first."""
-    return "".join(_fetch(number, one, say) for number, one in reversed(list(enumerate(fetches))))
+def fetches_html(fetches: list[Fetch], clean: Callable[[str], str], say: Say) -> str:
+    """The downloads, the last one first; `clean` takes paths out of what went wrong."""
+    return "".join(_fetch(number, one, clean, say) for number, one in reversed(list(enumerate(fetches))))
 
 
-def _fetch(number: int, one: Fetch, say: Say) -> str:
+def _fetch(number: int, one: Fetch, clean: Callable[[str], str], say: Say) -> str:
     facts = [say(STATES[one.state]), f"{size_of(one.done)} / {size_of(one.file.bytes)}"]
     if (left := one.seconds_left) is not None:
         facts.append(f"{duration(left)} {say('left')}")
@@ -109,7 +110,7 @@ def _fetch(number: int, one: Fetch, say: Say) -> str:
     if one.state == "running":
         stop = f'<button type="button" data-stop="{number}">{escape(say("Stop"))}</button>'
         bar = f'<div class="bar"><i style="width:{100 * one.done / max(one.file.bytes, 1):.1f}%"></i></div>'
-    error = f'<div class="error">{escape(one.error)}</div>' if one.error else ""
+    error = f'<div class="error">{escape(clean(one.error))}</div>' if one.error else ""
     return (
         f'<div class="fetch {one.state}"><div><b>{escape(one.file.name)}</b> · {escape(" · ".join(facts))}{error}</div>'
         f"{stop}{bar}</div>"

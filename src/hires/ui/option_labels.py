@@ -52,6 +52,25 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     "While it draws": {
         "live_previews_enable": "Show the picture in the making",
     },
+    "More of the samplers": {
+        "sigma_min": "Lowest sigma of schedules (0: the model's)",
+        "sigma_max": "Highest sigma of schedules (0: the model's)",
+        "rho": "Rho of schedules (0: their own)",
+        "beta_dist_alpha": "Alpha of the Beta schedule",
+        "beta_dist_beta": "Beta of the Beta schedule",
+        "use_old_karras_scheduler_sigmas": "Karras sigmas 0.1 to 10, as in old versions",
+        "always_discard_next_to_last_sigma": "Always leave out the last sigma but one",
+        "sgm_noise_multiplier": "Begin with the noise of the SGM code",
+        "uni_pc_variant": "Variant of UniPC",
+        "uni_pc_skip_type": "Steps of UniPC",
+        "uni_pc_order": "Order of UniPC",
+        "uni_pc_lower_order_final": "UniPC ends in a lower order",
+        "s_min_uncond": "No negative prompt below this sigma",
+        "s_min_uncond_all": "Do so at every step",
+        "skip_early_cond": "Share of steps without guidance at the start",
+        "tiling": "Edges that fit together",
+        "disable_weights_auto_swap": "Texts that are read do not change the checkpoint",
+    },
 }
 ELSEWHERE = "More of the samplers"
 """The group of options that act and stand in no other."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from hires.server.desk import Desk
     from hires.server.state import Server
+    from hires.ui.form import Form
 
 TARGETS = ("txt2img", "img2img", "inpaint", "extras")
 TABS = ("tab_txt2img", "tab_img2img", "tab_extras", "tab_gallery", "tab_grids", "tab_png_info", "tab_models",
@@ -48,6 +49,8 @@ class Page:
     """The gr.Blocks around everything."""
     tabs: Any = None
     """The gr.Tabs of the page."""
+    forms: dict[str, Form] = field(default_factory=dict)
+    """The forms of txt2img and img2img."""
     receivers: dict[str, Receiver] = field(default_factory=dict)
     _sent: list[tuple[Any, str, Sequence[Any], Callable[..., tuple[Path | None, str]]]] = field(default_factory=list)
 

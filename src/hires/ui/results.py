@@ -29,6 +29,8 @@ class Pane:
     chosen: Any
     """A gr.State: the file of the picture that is shown."""
     message: Any
+    collect: Callable[[Any], None]
+    """Lets an event show the pictures of the job that ended last."""
 
 
 def buttons(page: Page, form: Form) -> Any:
@@ -53,7 +55,15 @@ def pane(page: Page, form: Form, generate: Any) -> Pane:
     _ = page._
     words = {
         word: _(word)
-        for word in ("Waiting, place {n}", "Preparing …", "{n} more wait", "{t} left", "Paused", "Step {a} of {b}")
+        for word in (
+            "Waiting, place {n}",
+            "Preparing …",
+            "{n} more wait",
+            "{t} left",
+            "Paused",
+            "Step {a} of {b}",
+            "Part {a} of {b}",
+        )
     }
     told = " ".join(f'data-w{index}="{escape(text)}"' for index, text in enumerate(words.values()))
     gr.HTML(
@@ -88,7 +98,11 @@ def pane(page: Page, form: Form, generate: Any) -> Pane:
     )
     collect = gr.Button("", elem_id=form.id("collect"), elem_classes="unseen")
     outputs = [gallery, slider, text, message, chosen, files]
-    collect.click(lambda: _collected(page, form.tab), None, outputs, **QUIET)
+
+    def collected(event: Any) -> None:
+        event(lambda: _collected(page, form.tab), None, outputs, **QUIET)
+
+    collected(collect.click)
 
     def selected(found: list[str], event: gr.SelectData) -> tuple[Any, Any, str]:
         path = found[event.index] if event.index < len(found) else None
@@ -96,7 +110,7 @@ def pane(page: Page, form: Form, generate: Any) -> Pane:
 
     gallery.select(selected, files, [chosen, slider, text], **QUIET)
     form.reuse.click(_seed, chosen, form.fields["seed"], **QUIET)
-    return Pane(generate, gallery, chosen, message)
+    return Pane(generate, gallery, chosen, message, collected)
 
 
 def start(

@@ -12,10 +12,10 @@ import gradio as gr
 
 from hires.errors import HiresError, SettingError
 from hires.gallery.index import pictures_below
-from hires.jobs.record import Job, State
+from hires.jobs.record import State
 from hires.ui.events import told
 from hires.ui.files import pictures_of
-from hires.ui.live import DOOR, _is_own
+from hires.ui.live import DOOR, of_page
 
 if TYPE_CHECKING:
     from hires.server.state import Server
@@ -161,7 +161,7 @@ class _ExtrasTab:
             for file in files:
                 self.page.desk.submit("extras", body(file, given), title=file.name[:80], door=DOOR)
         except HiresError as error:
-            raise told(error) from error
+            raise told(error, self.page) from error
         return f"<p>{len(files)} {escape(self._('pictures are in the queue'))}</p>" if len(files) > 1 else ""
 
     def _chosen(self, where: str, picture: str | None, pictures: list[str] | None, folder: str | None) -> list[Path]:
@@ -177,17 +177,13 @@ class _ExtrasTab:
 
     def stopped(self) -> None:
         """Cancel what of this tab runs and waits."""
-        for job in self.server.desk.store.search(states=[State.RUNNING, State.WAITING], limit=1000):
-            if _is_own(job, "extras"):
-                self.page.desk.cancel(job.id)
+        for job in of_page(self.server, "extras", State.RUNNING, State.WAITING):
+            self.page.desk.cancel(job.id)
 
     def collected(self) -> tuple[Any, str]:
         """The pictures of the jobs that ended last, and why the last one gave none."""
-        ended = [state for state in State if state.has_ended]
-        jobs: list[Job] = [
-            job for job in self.server.desk.store.search(states=ended, limit=100) if _is_own(job, "extras")
-        ]
-        jobs.sort(key=lambda job: -(job.ended or 0.0))
+        ended = of_page(self.server, "extras", *(state for state in State if state.has_ended))
+        jobs = sorted(ended, key=lambda job: -(job.ended or 0.0))[:MOST_SHOWN]
         files = [str(path) for job in jobs for path in pictures_of(self.server, job)][:MOST_SHOWN]
         failed = jobs[0].error if jobs and jobs[0].state is State.FAILED else ""
         said = f'<p class="problem">{escape(failed)}</p>' if failed else ""

@@ -120,13 +120,15 @@ class _GalleryTab:
         )  # fmt: skip
         before.click(lambda number, *given: self.listed(number - 1, *given), [self.number, *looked], shown, **quiet)
         after.click(lambda number, *given: self.listed(number + 1, *given), [self.number, *looked], shown, **quiet)
+        # every click counts, in its order
+        each: dict[str, Any] = {"trigger_mode": "multiple", "concurrency_limit": 1}
         picked = [self.chosen, self.marked, self.about, self.bar, self.sends, self.delete]
-        self.grid.select(self.picked, [self.chosen, self.marked], picked, **quiet).then(None, js=SHOW_DETAILS)
+        self.grid.select(self.picked, [self.chosen, self.marked], picked, **quiet, **each).then(None, js=SHOW_DETAILS)
         moved = [*picked, self.undo, self.back, *shown, self.thrown]
         self.delete.click(self.thrown_away, [self.number, self.undo, *looked], moved, **quiet)
         self.back.click(self.undone, [self.number, self.undo, *looked], moved, **quiet)
         trash.expand(lambda: trash_tiles(self.gallery.trash.listed(), self._), None, self.thrown, **quiet)
-        self.thrown.select(self.restored, [self.number, *looked], [*shown, self.thrown], **quiet)
+        self.thrown.select(self.restored, [self.number, *looked], [*shown, self.thrown], **quiet, **each)
 
     def opened(self, *given: Any) -> tuple[Any, ...]:
         """The first page of what there is now, and the models there are."""
@@ -204,7 +206,7 @@ class _GalleryTab:
         try:
             undo = self.gallery.throw(names)
         except HiresError as error:
-            raise told(error) from error
+            raise told(error, self.page) from error
         return self._after_move(number, undo, given[:-2])
 
     def undone(self, number: int, undo: str, *given: Any) -> tuple[Any, ...]:
@@ -214,7 +216,7 @@ class _GalleryTab:
                 if one.deletion == undo:
                     self.gallery.trash.restore(one.deletion, one.name)
         except HiresError as error:
-            raise told(error) from error
+            raise told(error, self.page) from error
         return self._after_move(number, "", given[:-2])
 
     def _after_move(self, number: int, undo: str, asked: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -227,7 +229,7 @@ class _GalleryTab:
         try:
             self.gallery.restore(str(event.deletion), str(event.name))
         except HiresError as error:
-            raise told(error) from error
+            raise told(error, self.page) from error
         return (*self.listed(number, *given), trash_tiles(self.gallery.trash.listed(), self._))
 
     def pick(self, name: str) -> tuple[Path | None, str]:

@@ -95,6 +95,7 @@ class _GridsTab:
                         min_width=160,
                         scale=1,
                         elem_id=f"grids_{letter.lower()}",
+                        allow_custom_value=True,
                     ),
                     gr.Textbox(
                         "",
@@ -145,7 +146,7 @@ class _GridsTab:
 
             data = read_data(self.server.gallery.grid(name))
         except HiresError as error:
-            raise told(error) from error
+            raise told(error, self.page) from error
         return (*self.filled(name, axes_of_grid(data)), gr.skip())
 
     def filled(self, name: str, axes: list[tuple[str, str]]) -> tuple[Any, ...]:
@@ -168,7 +169,7 @@ class _GridsTab:
             else:
                 self.page.desk.submit("txt2img", body(axes, given), title=title_of(axes), door=DOOR)
         except HiresError as error:
-            raise told(error) from error
+            raise told(error, self.page) from error
         return self.seen(), f"<p>{escape(self._('The grid is in the queue.'))}</p>"
 
     def read(self, text: str) -> list[Any]:

@@ -20,7 +20,8 @@ from hires.ui.page import Page
 def build(page: Page) -> None:
     """The tab: its form on the left and what comes of it on the right."""
     choices, form = Choices(page.server), Form("img2img")
-    with page.tab("img2img", "img2img"), gr.Row(elem_classes="columns"):
+    page.forms["img2img"] = form
+    with page.tab("img2img", "img2img") as tab, gr.Row(elem_classes="columns"):
         with gr.Column(scale=5, min_width=320, elem_classes="left"):
             with gr.Column(elem_classes="first"):
                 fields_drawing.prompts(page, form, choices)
@@ -44,7 +45,9 @@ def build(page: Page) -> None:
         with gr.Column(scale=4, min_width=320, elem_classes="pane"):
             pane = results.pane(page, form, generate)
     results.start(page, form, pane, lambda values: img2img_bodies(values, page.server.settings.input_dir))
-    connect(without=tuple(name for name in sources.pictures if name != "picture"))
+    # what is not seen yet is not in the browser, and is told nothing
+    connect(without=tuple(name for name in sources.pictures if name != "picture"), on=[tab.select])
+    pane.collect(tab.select)
     _receive(page, form, choices, sources)
 
 

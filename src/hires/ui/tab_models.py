@@ -117,7 +117,7 @@ async def _merged(
             raise SettingError("there is no model to merge", "Choose A.")
         return f"<p>{escape(await page.server.done('merge', run))}</p>"
     except HiresError as error:
-        raise told(error) from error
+        raise told(error, page) from error
 
 
 def new_name(text: str) -> Path:
@@ -162,7 +162,7 @@ def _fetch(page: Page) -> None:
         found = page.server.fetches.all()
         if isinstance(number, str) and number.isdecimal() and int(number) < len(found):
             found[int(number)].stop.set()
-        return fetches_html(found, _)
+        return fetches_html(found, page.desk.clean, _)
 
     gr.HTML(
         '<div class="list"></div>',
@@ -181,7 +181,7 @@ def _fetch(page: Page) -> None:
             found = stated_file(hub_file(text or "", any_format=insisted))
             target_of(page.server.files, wanted, found)
         except HiresError as error:
-            raise told(error) from error
+            raise told(error, page) from error
         return stated_html(found, wanted, _), gr.Button(visible=True), found
 
     def started(found: Any, wanted: str) -> tuple[Any, ...]:
@@ -192,7 +192,7 @@ def _fetch(page: Page) -> None:
         try:
             page.server.fetches.begin(found, wanted, target_of(page.server.files, wanted, found))
         except HiresError as error:
-            raise told(error) from error
+            raise told(error, page) from error
         return "", gr.Button(visible=False), None
 
     gr.on(

@@ -84,7 +84,7 @@ def _about(page: Page, path: str | None) -> str:
     try:
         texts = file_texts(Path(path))
     except HiresError as error:
-        raise told(error) from error
+        raise told(error, page) from error
     found = texts_of(texts, page._)
     return found or f'<p class="hint">{escape(page._("Nothing found in the picture."))}</p>'
 
@@ -100,8 +100,8 @@ async def _verified(page: Page, path: Path) -> str:
     try:
         verdict = await page.server.done("verify", run)
     except HiresError as error:
-        raise told(error) from error
-    first, *rest = [line.replace(str(path), path.name) for line in verdict.lines()]
+        raise told(error, page) from error
+    first, *rest = [page.desk.clean(line.replace(str(path), path.name)) for line in verdict.lines()]
     classes = {0: "good", 1: "hint"}.get(verdict.code, "bad")
     lines = "".join(f"<div>{escape(line.strip())}</div>" for line in rest)
     return f'<p class="{classes}">{escape(first)}</p>{lines}'

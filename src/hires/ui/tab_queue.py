@@ -47,7 +47,7 @@ def listed(page: Page, asked: Mapping[str, Any]) -> dict[str, Any]:
         try:
             act(page.desk, str(asked["act"]), str(asked.get("id", "")))
         except HiresError as problem:
-            error = str(problem)
+            error = page.desk.clean(str(problem))
     states = tuple(state for state in ENDED if asked.get("state") in ("", None, str(state)))
     number = asked.get("page")
     number = max(number, 0) if isinstance(number, int) else 0

@@ -53,7 +53,7 @@ def build(page: Page) -> None:
         try:
             page.server.options.apply(changes)
         except HiresError as error:
-            raise told(error) from error
+            raise told(error, page) from error
         gr.Info(_("The settings are saved."), title="hires", duration=3)
 
     def seen() -> list[Any]:
@@ -64,7 +64,7 @@ def build(page: Page) -> None:
         page.server.options.apply({LANGUAGE: code})
 
     shown = list(fields.values())
-    tab.select(seen, None, shown, **QUIET)
+    page.on_load(seen, [], shown)
     tab.select(None, None, theme, js=KNOWN_THEME)
     tab.select(lambda: _language(page), None, language, **QUIET)
     save.click(saved, shown, None, **QUIET)
@@ -113,7 +113,7 @@ def field(page: Page, key: str, label: str) -> Any:
         return gr.Dropdown(list(CHOICES[key]), value=value, **how)
     default = OPTIONS[key].default
     if isinstance(default, bool):
-        return gr.Checkbox(value, **how)
+        return gr.Checkbox(value, **{**how, "min_width": 290})
     if isinstance(default, int | float):
         return gr.Number(value, precision=0 if isinstance(default, int) else None, **how)
     return gr.Textbox(str(value), **how)

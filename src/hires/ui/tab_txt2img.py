@@ -32,6 +32,7 @@ FIRST: dict[str, Any] = {
 def build(page: Page) -> None:
     """The tab: its form on the left and what comes of it on the right."""
     choices, form = Choices(page.server), Form("txt2img")
+    page.forms["txt2img"] = form
     with page.tab("txt2img", "txt2img"):
         welcome = None if choices.has_own() else _welcome(page)
         with gr.Row(elem_classes="columns"):

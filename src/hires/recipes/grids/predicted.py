@@ -30,6 +30,8 @@ class Cost:
     shared: int
     steps: int
     shared_steps: int
+    roots: frozenset[str] = frozenset()
+    """The names of the first steps. Runs that share any step share their first."""
 
 
 @dataclass
@@ -42,12 +44,16 @@ class Prediction:
         """The cost of the next cell's workflow, in API format, for so many images at once, each a run of its own."""
         names: dict[str, str] = {}
         own: dict[str, int] = {}
+        roots = set()
         for node in graph.values():
             if node["class_type"] in (WHOLE_RUN, WINDOW):
-                own |= _steps(graph, node["inputs"], names)
+                found = _steps(graph, node["inputs"], names)
+                roots |= set(list(found)[:1])
+                own |= found
         new = {name: calls for name, calls in own.items() if name not in self._known}
         self._known |= set(new)
-        return Cost(*(images * one for one in (sum(own.values()), sum(new.values()), len(own), len(new))))
+        alone, shared = images * sum(own.values()), images * sum(new.values())
+        return Cost(alone, shared, images * len(own), images * len(new), frozenset(roots))
 
 
 def _steps(graph: Graph, inputs: Mapping[str, Any], names: dict[str, str]) -> dict[str, int]:

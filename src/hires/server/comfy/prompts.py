@@ -141,10 +141,7 @@ class Prompts:
             body = checked_json(data)
         except WorkflowError as error:
             raise refused("invalid_prompt", "The request is no JSON that can be used", str(error)) from error
-        if not isinstance(body, dict) or body.get("prompt") is None:
-            raise refused("no_prompt", "No prompt provided", "No prompt provided")
-        if not isinstance(body["prompt"], dict):
-            raise refused("invalid_prompt", "Cannot execute because the prompt is invalid.", "it must be an object")
+        check_prompt(body)
         prompt_id = self._id_of(body)
         if isinstance(body.get("number"), int | float) and not isinstance(body["number"], bool):
             number = body["number"] if abs(body["number"]) < 2**53 else number
@@ -159,7 +156,9 @@ class Prompts:
     def accept(self, request: Mapping[str, Any]) -> Accepted:
         """A prompt of another door than ComfyUI's. WorkflowError, SettingError."""
         try:
-            return self._accepted(checked_json(json.dumps(request).encode()))[0]
+            body = checked_json(json.dumps(request).encode())
+            check_prompt(body)
+            return self._accepted(body)[0]
         except PromptRefused as error:
             raise SettingError(self.clean(told_in(error.body))) from error
 
@@ -263,6 +262,7 @@ class Prompts:
             pnginfo = prompt.extra_data.get("extra_pnginfo")
             with engine.recording(finished):
                 report = engine.run(workflow, targets=prompt.targets, on_event=telling, extra_pnginfo=pnginfo)
+            finished.add(engine.saved(report))  # also those that another prompt has written
             for failure in report.failures:
                 if is_disk_full(failure.error):
                     raise failure.error
@@ -311,6 +311,14 @@ class Prompts:
         if isinstance(value, list | tuple):
             return [self._cleaned(one) for one in value]
         return self.clean(value) if isinstance(value, str) and key in ("message", "details") else value
+
+
+def check_prompt(body: Any) -> None:
+    """Whether a request has a prompt at all. PromptRefused."""
+    if not isinstance(body, dict) or body.get("prompt") is None:
+        raise refused("no_prompt", "No prompt provided", "No prompt provided")
+    if not isinstance(body["prompt"], dict):
+        raise refused("invalid_prompt", "Cannot execute because the prompt is invalid.", "it must be an object")
 
 
 def told_in(body: Mapping[str, Any]) -> str:

@@ -1,6 +1,12 @@
 // The page's own share of the work in the browser: progress, keys.
 (() => {
   "use strict";
+  // The colours that were chosen in the settings; Gradio takes them from the address.
+  const colours = localStorage.getItem("hires-theme"), place = new URL(location.href);
+  if ((colours === "light" || colours === "dark") && place.searchParams.get("__theme") !== colours) {
+    place.searchParams.set("__theme", colours);
+    history.replaceState(null, "", place);
+  }
   const BUSY_MS = 400, IDLE_MS = 3000, AWAY_FACTOR = 5, ROUGH_MS = 2500, TABS = ["txt2img", "img2img"];
   const followed = {};
   const byId = (id) => document.getElementById(id);
@@ -23,7 +29,9 @@
       if (job.steps) parts.push(say(5, { a: job.step, b: job.steps }));
       else parts.push(say(1, {}));
       if (job.seconds && job.share > 0.02) parts.push(say(3, { t: clock(job.seconds) }));
-      if (job.text) parts.push(job.text);
+      const part = /^part (\d+) of (\d+)$/.exec(job.text || "");
+      if (part) parts.push(say(6, { a: part[1], b: part[2] }));
+      else if (job.text) parts.push(job.text);
     }
     if (told.more) parts.push(say(2, { n: told.more }));
     return parts.join(" · ");
