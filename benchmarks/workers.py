@@ -11,8 +11,9 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from hires.api import Engine, Extras, HiresFix, Txt2Img
 from hires.recipes.grids.request import AxisValues, GridRequest
 from hires.settings import Settings
 
+REPEATS = 3
 SETUPS = {"in process": "", "1 worker": "1", "2 workers": "2"}
 
 
@@ -42,13 +44,34 @@ def picture_of(folder: Path, side: int, seed: int) -> Path:
     return path
 
 
-def timed(work: Callable[[int], list[Path]]) -> tuple[float, list[bytes]]:
-    """Seconds, and the files: of the second call, when all models are loaded. The calls have seeds of their own."""
-    work(100)
-    begun = time.perf_counter()
-    paths = work(1)
-    seconds = time.perf_counter() - begun
-    return seconds, [path.read_bytes() for path in paths]
+def engine_with(models: Path, folder: Path, setup: str) -> Engine:
+    return Engine(
+        Settings(
+            models_dir=models,
+            output_dir=folder / "out" / setup.replace(" ", "-"),
+            cache_dir=folder / "cache",
+            device="cpu",
+            threads=1,
+            workers=SETUPS[setup],
+        )
+    )
+
+
+def timed(works: Mapping[str, Callable[[int], list[Path]]]) -> dict[str, tuple[float, list[bytes]]]:
+    """Of each setup the least seconds of its calls, and their files. The setups take turns, so that what else the
+    machine does falls on all alike; a first call of each, for which models are loaded, does not count. The calls have
+    seeds of their own."""
+    for work in works.values():
+        work(0)
+    seconds: dict[str, list[float]] = {setup: [] for setup in works}
+    files: dict[str, list[bytes]] = {setup: [] for setup in works}
+    for number in range(1, REPEATS + 1):
+        for setup, work in works.items():
+            begun = time.perf_counter()
+            paths = work(10 * number)
+            seconds[setup].append(time.perf_counter() - begun)
+            files[setup] += [path.read_bytes() for path in paths]
+    return {setup: (min(seconds[setup]), files[setup]) for setup in works}
 
 
 def main() -> None:
@@ -60,35 +83,25 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="hires-") as name:
         folder = Path(name)
         models = folder / "models"
-        (models / "upscale_models").mkdir(parents=True)
-        make_checkpoint("upscaler_esrgan_x4", models / "upscale_models" / "upscaler_esrgan_x4.safetensors")
-        first: dict[str, tuple[float, list[bytes]]] = {}
+        make_checkpoint("upscaler_esrgan_x4", models).parent.rename(models / "upscale_models")
+        engines = {setup: engine_with(models, folder, setup) for setup in SETUPS}
+
+        def grid(engine: Engine, seed: int) -> list[Path]:
+            made = engine.grid(grid_of(options.size, options.steps, seed))
+            return [made.folder / name for cell in made.record.cells for name in cell.pictures]
+
+        def upscale(engine: Engine, seed: int) -> list[Path]:
+            request = Extras(upscaler="upscaler_esrgan_x4", scale=4, tile=64)
+            return [engine.upscale(picture_of(folder, options.picture, seed), request).path]
+
         print("| work | by | seconds | of in process | bytes |\n|---|---|---|---|---|")
-        for setup, workers in SETUPS.items():
-            engine = Engine(
-                Settings(
-                    models_dir=models,
-                    output_dir=folder / "out" / setup.replace(" ", "-"),
-                    cache_dir=folder / "cache",
-                    device="cpu",
-                    threads=1,
-                    workers=workers,
-                )
-            )
-
-            def grid(seed: int, engine: Engine = engine) -> list[Path]:
-                made = engine.grid(grid_of(options.size, options.steps, seed))
-                return [made.folder / name for cell in made.record.cells for name in cell.pictures]
-
-            def upscale(seed: int, engine: Engine = engine) -> list[Path]:
-                request = Extras(upscaler="upscaler_esrgan_x4", scale=4, tile=64)
-                return [engine.upscale(picture_of(folder, options.picture, seed), request).path]
-
-            for work, do in (("grid, 2 x 2", grid), ("upscale in tiles", upscale)):
-                seconds, files = timed(do)
-                before, expected = first.setdefault(work, (seconds, files))
+        for title, work in (("grid, 2 x 2", grid), ("upscale in tiles", upscale)):
+            made = timed({setup: partial(work, engine) for setup, engine in engines.items()})
+            before, expected = made["in process"]
+            for setup, (seconds, files) in made.items():
                 equal = "equal" if files == expected else "DIFFERENT"
-                print(f"| {work} | {setup} | {seconds:.1f} | {seconds / before:.2f} | {equal} |", flush=True)
+                print(f"| {title} | {setup} | {seconds:.1f} | {seconds / before:.2f} | {equal} |", flush=True)
+        for engine in reversed(engines.values()):
             if engine.workers is not None:
                 engine.workers.close()
 

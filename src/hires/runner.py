@@ -184,11 +184,14 @@ class Runner:
                 heard = None if mixed is None else mixed.of(f"run {number}")
                 yield elsewhere.unit(self._parse(flow, context), context), context, heard
 
-        def perform(one: tuple[RunUnit, RunContext, OnEvent | None]) -> tuple[RunUnit, Done, RunContext]:
-            return one[0], elsewhere.performed(one[0], one[2]), one[1]
+        def perform(
+            one: tuple[RunUnit, RunContext, OnEvent | None],
+        ) -> tuple[RunUnit, Done, RunContext, OnEvent | None]:
+            unit, context, heard = one
+            return unit, elsewhere.performed(unit, heard), context, heard
 
-        for unit, done, context in in_order(units(), perform, len(elsewhere.workers.lanes)):
-            yield elsewhere.placed(unit, done, context, counts, on_event)
+        for unit, done, context, heard in in_order(units(), perform, len(elsewhere.workers.lanes)):
+            yield elsewhere.placed(unit, done, context, counts, heard)
 
     @contextmanager
     def each_lane(self) -> Iterator[Sequence[Self]]:

@@ -153,7 +153,7 @@ def test_a_grid_goes_on_after_it_was_killed(thin_models: Path, tmp_path: Path) -
     assert ended.returncode == -signal.SIGKILL
     folder = tmp_path / "out" / "grid_00001"
     leftover = folder / "cells" / ".drawing"
-    leftover.mkdir()
+    leftover.mkdir(exist_ok=True)
     (leftover / "half.png").write_bytes(b"\x89PNG")
     before = {path: path.read_bytes() for path in (folder / "cells").glob("*.png")}
     assert len(before) == 2

@@ -273,3 +273,9 @@ class Queue(RuleBasedStateMachine):
 
 TestQueue = Queue.TestCase
 TestQueue.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+
+
+def test_no_number_of_a_client_is_too_large(store: JobStore) -> None:
+    store.add("txt2img", {}, id="a")
+    assert store.history("txt2img", 10**30, 10**30) == []
+    assert ids(store.search(limit=10**30)) == ["a"] and store.search(offset=10**30) == []

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from hires.errors import OutputError
 from hires.jobs.record import ENDED, FOLLOWS, Job, JobError, State
-from hires.jobs.table import COLUMNS, TABLE, job_of, plain, sound
+from hires.jobs.table import COLUMNS, TABLE, bounded, job_of, plain, sound
 
 FILE, LOCK = "jobs.sqlite", "jobs.lock"
 LAYOUT = 1
@@ -255,7 +255,7 @@ class JobStore:
             values.append(sound(kind))
         where = f"where {' and '.join(tests)} order by number desc limit ? offset ?"
         with self._mutex:
-            return self._select(where, (*values, limit, offset))
+            return self._select(where, (*values, bounded(limit), bounded(offset)))
 
     def counts(self) -> dict[State, int]:
         """How many jobs are in each state."""
@@ -271,7 +271,7 @@ class JobStore:
             f"order by ended {order}, number {order} limit ? offset ?"
         )
         with self._mutex:
-            found = self._select(where, (kind, *sorted(ENDED), limit, offset))
+            found = self._select(where, (kind, *sorted(ENDED), bounded(limit), bounded(offset)))
         return found[::-1] if newest else found
 
     def find(self, id: str) -> Job | None:

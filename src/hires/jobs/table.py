@@ -7,6 +7,7 @@ from typing import Any
 
 from hires.jobs.record import Job, State
 
+LARGEST = 2**62
 COLUMNS = (
     "id, number, kind, title, request, words, model, door, priority, position, state, made, begun, ended, share, "
     "results, error, starts, notes"
@@ -38,6 +39,11 @@ def job_of(row: tuple[Any, ...]) -> Job:
 def plain(word: str) -> str:
     """A word in which `like` sees no pattern."""
     return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def bounded(number: int) -> int:
+    """A whole number that the database can hold, whatever a client names."""
+    return min(max(number, -LARGEST), LARGEST)
 
 
 def sound(text: str) -> str:

@@ -165,7 +165,7 @@ class Workers:
             max_task_retries=RETRIES,
             max_concurrency=4,
             scheduling_strategy="SPREAD",
-        )(_actor_class(ray))
+        )(Bench)
         numbers = itertools.count()
         made = [actor.remote(self._make, own, cluster.threads, is_local=cluster.is_local) for _ in range(cluster.count)]
         lanes = [Lane(cluster, one, numbers) for one in made]
@@ -187,18 +187,3 @@ def _check_version(worker: Greeting) -> None:
             f"the worker on {worker.host} has hires {worker.version}, and this is {__version__}",
             "Install the same version on all machines.",
         )
-
-
-def _actor_class(ray: Any) -> type[Bench]:
-    """The bench, whose questions on the way are not asked again of a process that was lost."""
-
-    class Worker(Bench):
-        @ray.method(max_task_retries=0)
-        def told(self, number: int, since: int) -> Told:
-            return super().told(number, since)
-
-        @ray.method(max_task_retries=0)
-        def stop(self, number: int) -> None:
-            super().stop(number)
-
-    return Worker
