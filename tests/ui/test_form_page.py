@@ -119,6 +119,7 @@ def test_the_line_says_what_is_there_already_and_what_is_wrong(page: Any) -> Non
     number(page, "txt2img", "Width", SIDE)
 
 
+@pytest.mark.slow  # without a GPU the browser paints for half a minute
 def test_a_mask_is_painted_and_only_what_is_under_it_is_drawn_again(page: Any, served: Served, tmp_path: Path) -> None:
     source = tmp_path / "shades.png"
     shades(2 * SIDE).save(source)

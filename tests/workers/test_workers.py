@@ -24,7 +24,10 @@ from hires.settings import Settings
 from hires.workers.pool import Lane, Workers
 from hires.workers.units import TileUnit
 
-pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
+pytestmark = [
+    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed"),
+    pytest.mark.slow,  # three programs load torch, and Ray's own need half a minute
+]
 
 BASE = Txt2Img(
     prompt="a fox",
