@@ -14,9 +14,9 @@ SOURCES := pyproject.toml constraints.txt
 demo: $(VENV)/.installed
 	$(BIN)/hires demo --output-dir outputs
 
-# a worker a core, each computing on one thread
+# a worker a core and one more, since some wait for browsers and servers; each computes on one thread
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $$(( $$($(BIN)/python -c "import os; print(min(os.cpu_count(), 4))") + 1 )) --dist worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -84,6 +84,7 @@ def editor_file_of(engine: Engine, starter: Starter) -> dict[str, Any]:
     for node in graph.values():
         if node["class_type"] == "SaveImage":
             node["inputs"].pop("parameters", None)
+            node["inputs"].pop("parameters_of", None)
     return engine.editor_file(Workflow.parse(graph))
 
 
