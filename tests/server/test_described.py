@@ -19,7 +19,7 @@ from tests.server.conftest import HERE, settings_in
 from hires.server.app import create_app
 
 INSIDES = ("Traceback", "site-packages", 'File "/', "src/hires")
-FEW, MANY = 1, 120
+FEW, MANY = 2, 120
 NOT_HERE = (501, 503)
 """What is not there on this machine, in words."""
 
