@@ -15,9 +15,14 @@ from hires.models.checkpoint import Checkpoint, Placement
 AT_ONCE = 4
 
 
-@pytest.fixture(autouse=True, scope="session")
-def loaded_once() -> Iterator[None]:
-    kept: OrderedDict[tuple[Any, ...], Checkpoint] = OrderedDict()
+@pytest.fixture(scope="session")
+def kept() -> OrderedDict[tuple[Any, ...], Checkpoint]:
+    return OrderedDict()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def loaded_once(kept: OrderedDict[tuple[Any, ...], Checkpoint]) -> Iterator[None]:
+    """By the module: what a session changes, it would change for the tests of other folders that follow here."""
     load = store.load_checkpoint
 
     def load_once(path: Path, placement: Placement, **rest: Any) -> Checkpoint:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hires.commands import groups
 from hires.commands.door import door, engine_of
 from hires.commands.flags import (
     Negative,
@@ -14,29 +15,13 @@ from hires.commands.flags import (
     Plan,
     Tiled,
 )
-from hires.commands.groups import (
-    BATCHES,
-    DIALECT,
-    FILES,
-    FINER,
-    MACHINE,
-    MODEL,
-    NOISE,
-    REFINER,
-    SAMPLING,
-    SECOND_PASS,
-    STEERING,
-    TILES,
-    VAE,
-    Given,
-    takes,
-)
+from hires.commands.groups import Given, takes
 
 app = typer.Typer()
 
 
 @app.command()
-@takes(SECOND_PASS, MODEL, VAE, SAMPLING, BATCHES, DIALECT, STEERING, NOISE, FINER, REFINER, TILES, FILES, MACHINE)
+@takes(groups.SECOND_PASS, *groups.DRAWING, groups.TILES, *groups.RUNNING)
 def txt2img(
     given: Given,
     prompt: Annotated[str | None, typer.Argument(help="What to draw.")] = None,

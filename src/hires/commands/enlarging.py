@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hires.commands import groups
 from hires.commands.door import USER_ERROR, door, engine_of
 from hires.commands.flags import (
     By,
@@ -19,7 +20,7 @@ from hires.commands.flags import (
     Upscaler,
     Workers,
 )
-from hires.commands.groups import DIALECT, FILES, MACHINE, MODEL, REDRAWING, SAMPLING, TILES, VAE, Given, takes
+from hires.commands.groups import Given, takes
 from hires.errors import HiresError
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def upscale(
 
 
 @app.command("sd-upscale")
-@takes(REDRAWING, MODEL, SAMPLING, DIALECT, FILES, MACHINE)
+@takes(groups.REDRAWING, groups.MODEL, groups.SAMPLING, groups.DIALECT, groups.FILES, groups.MACHINE)
 def sd_upscale(
     given: Given,
     images: Annotated[list[Path], typer.Argument(help="Pictures.")],
@@ -110,7 +111,7 @@ def sd_upscale(
 
 
 @app.command()
-@takes(REDRAWING, MODEL, SAMPLING, DIALECT, FILES, MACHINE)
+@takes(groups.REDRAWING, groups.MODEL, groups.SAMPLING, groups.DIALECT, groups.FILES, groups.MACHINE)
 def ultimate(
     given: Given,
     images: Annotated[list[Path], typer.Argument(help="Pictures.")],
@@ -152,7 +153,7 @@ def _redraw(engine: Engine, images: list[Path], request: Any, plan: bool) -> Non
 
 
 @app.command("tiled")
-@takes(TILES, MODEL, VAE, SAMPLING, FILES, MACHINE)
+@takes(groups.TILES, groups.MODEL, groups.VAE, groups.SAMPLING, groups.FILES, groups.MACHINE)
 def tiled_command(
     given: Given,
     picture: Annotated[Path, typer.Argument(help="The picture to enlarge and draw over.")],

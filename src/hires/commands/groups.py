@@ -102,6 +102,11 @@ REDRAWING: Group = {
 }
 
 
+DRAWING = (MODEL, VAE, SAMPLING, BATCHES, DIALECT, STEERING, NOISE, FINER, REFINER)
+"""What all that draws by a prompt takes."""
+RUNNING = (FILES, MACHINE)
+
+
 def takes(*groups: Group) -> Callable[[Command], Command]:
     """The command with the flags of these groups behind its own. What was given for all of them comes as `given`."""
     shared = [

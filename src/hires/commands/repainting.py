@@ -7,27 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hires.commands import groups
 from hires.commands.door import USER_ERROR, door, engine_of
 from hires.commands.flags import (
     Negative,
     OverPlan,
 )
-from hires.commands.groups import (
-    BATCHES,
-    DIALECT,
-    FILES,
-    FINER,
-    MACHINE,
-    MODEL,
-    NOISE,
-    REFINER,
-    SAMPLING,
-    SECOND_PASS,
-    STEERING,
-    VAE,
-    Given,
-    takes,
-)
+from hires.commands.groups import Given, takes
 from hires.errors import HiresError
 
 if TYPE_CHECKING:
@@ -38,7 +24,7 @@ app = typer.Typer()
 
 
 @app.command()
-@takes(MODEL, VAE, SAMPLING, BATCHES, DIALECT, STEERING, NOISE, FINER, REFINER, FILES, MACHINE)
+@takes(*groups.DRAWING, *groups.RUNNING)
 def img2img(
     given: Given,
     picture: Annotated[Path, typer.Argument(help="The picture to draw over, or a folder of them.")],
@@ -177,7 +163,7 @@ def _loop_back(engine: Engine, picture: Path, request: Img2Img, given: dict[str,
 
 
 @app.command()
-@takes(SECOND_PASS, MODEL, VAE, SAMPLING, DIALECT, STEERING, FILES, MACHINE)
+@takes(groups.SECOND_PASS, groups.MODEL, groups.VAE, groups.SAMPLING, groups.DIALECT, groups.STEERING, *groups.RUNNING)
 def hires(
     given: Given,
     picture: Annotated[Path, typer.Argument(help="The picture to make larger and draw over.")],

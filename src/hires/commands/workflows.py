@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from hires.commands import groups
 from hires.commands.door import HELP, USER_ERROR, door, engine_of
 from hires.commands.flags import CustomNodesDir, InputDir, ModelsDir, Plan
-from hires.commands.groups import MACHINE, Given, takes
+from hires.commands.groups import Given, takes
 from hires.errors import HiresError
 
 app = typer.Typer()
@@ -21,7 +22,7 @@ app.add_typer(workflow_app, name="workflow")
 
 
 @app.command()
-@takes(MACHINE)
+@takes(groups.MACHINE)
 def run(
     given: Given,
     workflows: Annotated[

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -10,6 +10,9 @@ from hires.errors import HiresError
 
 if TYPE_CHECKING:
     from hires.ui.page import Page
+
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+"""How an event is wired that shows no bar of Gradio's own and is no route of its API."""
 
 
 def told(error: HiresError, page: Page) -> gr.Error:

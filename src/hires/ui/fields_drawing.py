@@ -17,28 +17,9 @@ LARGEST_SIDE = 4096
 def prompts(page: Page, form: Form, choices: Choices) -> None:
     """Prompt, negative prompt, styles, and what can be named in a prompt."""
     _ = page._
-    form.add(
-        "prompt",
-        gr.Textbox(
-            label=_("Prompt"),
-            placeholder=_("What to draw. Ctrl+Enter generates, Ctrl+Up/Down weighs the tag under the cursor."),
-            lines=3,
-            max_lines=12,
-            elem_id=form.id("prompt"),
-            elem_classes="prompt",
-        ),
-    )
-    form.add(
-        "negative_prompt",
-        gr.Textbox(
-            label=_("Negative prompt"),
-            placeholder=_("What to keep out"),
-            lines=2,
-            max_lines=8,
-            elem_id=form.id("negative"),
-            elem_classes="prompt",
-        ),
-    )
+    hint = _("What to draw. Ctrl+Enter generates, Ctrl+Up/Down weighs the tag under the cursor.")
+    form.add("prompt", _prompt_box(_("Prompt"), hint, (3, 12), form.id("prompt")))
+    form.add("negative_prompt", _prompt_box(_("Negative prompt"), _("What to keep out"), (2, 8), form.id("negative")))
     with gr.Row(elem_classes="tight"):
         form.add("styles", gr.Dropdown(choices.styles(), label=_("Styles"), multiselect=True, value=[]))
         networks = gr.Dropdown(
@@ -55,6 +36,11 @@ def prompts(page: Page, form: Form, choices: Choices) -> None:
         show_progress="hidden",
         api_visibility="private",
     )
+
+
+def _prompt_box(label: str, hint: str, lines: tuple[int, int], id: str) -> Any:
+    least, most = lines
+    return gr.Textbox(label=label, placeholder=hint, lines=least, max_lines=most, elem_id=id, elem_classes="prompt")
 
 
 def model(page: Page, form: Form, choices: Choices) -> None:

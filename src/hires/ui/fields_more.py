@@ -10,6 +10,7 @@ from hires.server.scripts import Argument, named
 from hires.ui.choices import SAME, Choices
 from hires.ui.form import Form
 from hires.ui.page import Page
+from hires.ui.picture_field import picture_field
 
 UNITS = 3
 RESIZES = ("Just Resize", "Crop and Resize", "Resize and Fill")
@@ -141,13 +142,7 @@ def controlnets(page: Page, form: Form, choices: Choices) -> None:
                 unit = f"control{number}"
                 form.add(
                     f"{unit}/image",
-                    gr.Image(
-                        label=_("Picture as the network is to see it"),
-                        type="filepath",
-                        image_mode=None,
-                        sources=["upload", "clipboard"],
-                        height=200,
-                    ),
+                    picture_field(_("Picture as the network is to see it"), height=200),
                 )
                 with gr.Column():
                     form.add(f"{unit}/model", gr.Dropdown(choices.controlnets(), value="None", label=_("Model")))

@@ -10,6 +10,7 @@ import gradio as gr
 
 from hires.ui.form import Form
 from hires.ui.page import Page
+from hires.ui.picture_field import picture_field
 
 MODES = ("picture", "sketch", "inpaint", "inpaint_sketch", "inpaint_upload", "batch")
 LABELS = {
@@ -54,7 +55,7 @@ def over(page: Page, form: Form) -> Over:
 def _pictures(page: Page, form: Form, name: str, found: dict[str, Any]) -> None:
     _ = page._
     if name == "picture":
-        found["picture"] = _image(_("Picture"), form.id("picture"))
+        found["picture"] = picture_field(_("Picture"), id=form.id("picture"))
     elif name == "sketch":
         found["sketch"] = _editor(_("Paint over the picture; it is drawn from what you painted"), form.id("sketch"))
     elif name == "inpaint":
@@ -65,8 +66,8 @@ def _pictures(page: Page, form: Form, name: str, found: dict[str, Any]) -> None:
         )
     elif name == "inpaint_upload":
         with gr.Row(elem_classes="tight"):
-            found["upload"] = _image(_("Picture"), form.id("upload"))
-            found["upload_mask"] = _image(_("Mask: white is drawn again"), form.id("upload_mask"))
+            found["upload"] = picture_field(_("Picture"), id=form.id("upload"))
+            found["upload_mask"] = picture_field(_("Mask: white is drawn again"), id=form.id("upload_mask"))
     else:
         found["files"] = gr.File(
             label=_("Pictures"), file_count="multiple", file_types=["image"], height=160, elem_id=form.id("files")
@@ -76,12 +77,6 @@ def _pictures(page: Page, form: Form, name: str, found: dict[str, Any]) -> None:
             placeholder="photos",
             elem_id=form.id("folder"),
         )
-
-
-def _image(label: str, id: str) -> Any:
-    return gr.Image(
-        label=label, type="filepath", image_mode=None, sources=["upload", "clipboard"], height=320, elem_id=id
-    )
 
 
 def _editor(label: str, id: str, colours: tuple[str, ...] = COLOURS) -> Any:

@@ -12,12 +12,11 @@ import gradio as gr
 
 from hires.errors import HiresError
 from hires.jobs.record import State
+from hires.ui.events import QUIET
 from hires.ui.files import first_pass_of, infotext_of, pictures_of, seed_of
 from hires.ui.form import Form
 from hires.ui.live import AT_WORK, DOOR, newest_ended, of_page
 from hires.ui.page import TARGETS, Page
-
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 @dataclass

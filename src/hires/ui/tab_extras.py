@@ -13,15 +13,15 @@ import gradio as gr
 from hires.errors import HiresError, SettingError
 from hires.gallery.index import pictures_below
 from hires.jobs.record import State
-from hires.ui.events import told
+from hires.ui.events import QUIET, told
 from hires.ui.files import pictures_of
 from hires.ui.live import DOOR, of_page
+from hires.ui.picture_field import picture_field
 
 if TYPE_CHECKING:
     from hires.server.state import Server
     from hires.ui.page import Page
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 MOST_AT_ONCE = 200
 MOST_SHOWN = 24
 BY, TO = "by", "to"
@@ -61,14 +61,7 @@ class _ExtrasTab:
         self.where = gr.State("single")
         with gr.Tabs() as self.where_tabs:
             with gr.Tab(_("Single picture"), id="single") as single:
-                self.picture = gr.Image(
-                    type="filepath",
-                    image_mode=None,
-                    sources=["upload", "clipboard"],
-                    label=_("Picture"),
-                    height=320,
-                    elem_id="extras_picture",
-                )
+                self.picture = picture_field(_("Picture"), id="extras_picture")
             with gr.Tab(_("Several pictures"), id="several") as several:
                 self.pictures = gr.File(
                     file_count="multiple", file_types=["image"], label=_("Pictures"), elem_id="extras_pictures"

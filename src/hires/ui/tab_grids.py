@@ -12,7 +12,7 @@ from hires.jobs.record import State
 from hires.metadata.infotext import read_infotext
 from hires.server.scripts import named
 from hires.ui.choices import Choices
-from hires.ui.events import told
+from hires.ui.events import QUIET, told
 from hires.ui.grids_view import axes_of_grid, grids_html
 from hires.ui.live import DOOR
 from hires.ui.markup import packed
@@ -25,7 +25,6 @@ NOTHING = "Nothing"
 EXAMPLE = "1, 2, 5-20 (+5), 0.1-0.9 [5]"
 OPENED = """() => document.getElementById('grids_form')?.scrollIntoView({ block: 'start', behavior: 'smooth' })"""
 FOLLOW = "() => window.hires && window.hires.follow('grid')"
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 FIELDS = {"Steps": "steps", "Sampler": "sampler", "CFG scale": "cfg", "Seed": "seed"}
 """Fields of infotext, and those of the form that they fill."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from hires.errors import HiresError, SettingError
-from hires.ui.events import told
+from hires.ui.events import QUIET, told
 from hires.ui.markup import packed
 from hires.ui.models_view import KINDS, Inspected, fetches_html, models_html, stated_html
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from hires.server.state import Server
     from hires.ui.page import Page
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 METHODS = ("weighted sum", "add difference", "no interpolation")
 MULTIPLIER_STEP = 0.05
 

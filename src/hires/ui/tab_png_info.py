@@ -10,15 +10,15 @@ import gradio as gr
 
 from hires.errors import HiresError
 from hires.metadata.workflows import file_texts
-from hires.ui.events import told
+from hires.ui.events import QUIET, told
 from hires.ui.gallery_view import texts_of
 from hires.ui.markup import packed
+from hires.ui.picture_field import picture_field
 
 if TYPE_CHECKING:
     from hires.ui.page import Page
 
 SENDS = ("txt2img", "img2img", "inpaint", "extras")
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def build(page: Page) -> None:
@@ -26,14 +26,7 @@ def build(page: Page) -> None:
     _ = page._
     with page.tab("png_info", "PNG info"), gr.Row(elem_classes="columns"):
         with gr.Column(scale=2, min_width=300):
-            picture = gr.Image(
-                type="filepath",
-                image_mode=None,
-                sources=["upload", "clipboard"],
-                label=_("Drop a picture here"),
-                height=360,
-                elem_id="png_info_picture",
-            )
+            picture = picture_field(_("Drop a picture here"), height=360, id="png_info_picture")
             with gr.Row(visible=False, elem_classes="tight send") as sends:
                 buttons = [
                     gr.Button(f"→ {_(target)}", size="sm", min_width=70, elem_id=f"png_info_{target}")

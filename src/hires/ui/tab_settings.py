@@ -9,14 +9,13 @@ import gradio as gr
 
 from hires.errors import HiresError
 from hires.server.option_table import CHOICES, OPTIONS
-from hires.ui.events import told
+from hires.ui.events import QUIET, told
 from hires.ui.option_labels import ELSEWHERE, GROUPS
 from hires.ui.words import LANGUAGES
 
 if TYPE_CHECKING:
     from hires.ui.page import Page
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 LANGUAGE = "localization"
 THEME = "hires-theme"
 KEEP_THEME = f"""(theme) => {{

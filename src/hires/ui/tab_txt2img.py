@@ -11,6 +11,7 @@ from hires.pocket import BUILT_IN_NAME
 from hires.ui import fields_drawing, fields_more, results
 from hires.ui.asking import txt2img_body
 from hires.ui.choices import Choices
+from hires.ui.events import QUIET
 from hires.ui.fields_scripts import scripts
 from hires.ui.filling import values_of
 from hires.ui.foretelling import line
@@ -59,7 +60,7 @@ def build(page: Page) -> None:
             side = choices.native_size(BUILT_IN_NAME)
             values = {**FIRST, "width": side, "height": side}
             fields = [form.fields[name] for name in values]
-            after(welcome.click(lambda: list(values.values()), None, fields, **results.QUIET).then)
+            after(welcome.click(lambda: list(values.values()), None, fields, **QUIET).then)
         connect()
     names = tuple(form.fields)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -64,12 +65,7 @@ def queue(comfy: ComfyHere) -> dict[str, Any]:
 @router.post("/queue")
 async def change_queue(request: Request, comfy: ComfyHere) -> Response:
     """Take prompts that wait out of the queue: all with clear, or those of the ids in delete."""
-    body = await body_of(request)
-    if body.get("clear") is True:
-        await run_in_threadpool(comfy.prompts.remove, None)
-    if "delete" in body:
-        await run_in_threadpool(comfy.prompts.remove, ids_in(body["delete"]))
-    return Response()
+    return await _struck(request, comfy.prompts.remove)
 
 
 @router.post("/interrupt")
@@ -117,9 +113,13 @@ def history_of(prompt_id: str, comfy: ComfyHere) -> dict[str, Any]:
 @router.post("/history")
 async def change_history(request: Request, comfy: ComfyHere) -> Response:
     """Strike prompts from the history: all with clear, or those of the ids in delete."""
+    return await _struck(request, comfy.prompts.forget)
+
+
+async def _struck(request: Request, strike: Callable[[list[str] | None], object]) -> Response:
     body = await body_of(request)
     if body.get("clear") is True:
-        await run_in_threadpool(comfy.prompts.forget, None)
+        await run_in_threadpool(strike, None)
     if "delete" in body:
-        await run_in_threadpool(comfy.prompts.forget, ids_in(body["delete"]))
+        await run_in_threadpool(strike, ids_in(body["delete"]))
     return Response()
