@@ -1,6 +1,8 @@
 """Results are written whole or not at all, and never over others."""
 
 import errno
+import os
+import stat
 import threading
 from pathlib import Path
 
@@ -82,3 +84,38 @@ def test_a_folder_that_is_a_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(OutputError, match="cannot write"):
         write_numbered(tmp_path / "file", "pic", ".png", lambda file: file.write_text("x"))
+
+
+class Account:
+    """A ledger that knows nothing of before."""
+
+    def __init__(self, events: list[str]) -> None:
+        self.events = events
+
+    def earlier(self, folder: Path, stem: str, digest: str) -> Path | None:
+        return None
+
+    def intend(self, path: Path, digest: str) -> None:
+        self.events.append("intended")
+
+    def written(self, path: Path) -> None:
+        self.events.append("written")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders cannot be synced")
+def test_a_name_is_on_the_disk_before_it_is_accounted_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    sync, link = os.fsync, os.link
+
+    def synced(opened: int) -> None:
+        events.append("folder synced" if stat.S_ISDIR(os.fstat(opened).st_mode) else "file synced")
+        sync(opened)
+
+    def linked(source: Path, target: Path) -> None:
+        events.append("named")
+        link(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "link", linked)
+    write_new(tmp_path / "a.txt", lambda file: file.write_text("whole"), Account(events))
+    assert events == ["file synced", "intended", "named", "folder synced", "written"]

@@ -66,6 +66,7 @@ def write_new(path: Path, write: Callable[[Path], None], ledger: Ledger | None =
     finally:
         temporary.unlink(missing_ok=True)
     if ledger is not None:
+        _sync_folder(path.parent)
         ledger.written(path)
     return path
 
@@ -76,6 +77,16 @@ def _safe_digest(path: Path) -> str:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         os.fsync(file.fileno())
     return digest
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk too: after a power cut a file is only there if its name is."""
+    if os.name == "posix":  # Windows opens no folder
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def _give_name(temporary: Path, path: Path) -> None:
