@@ -16,9 +16,9 @@ class Sign:
     contains: tuple[str, ...] = ()
     supported: bool = True
 
-    def marks(self, keys: Collection[str]) -> bool:
-        """Whether any key carries the mark."""
-        return any(key.startswith(self.starts) or any(part in key for part in self.contains) for key in keys)
+    def marks(self, keys: str) -> bool:
+        """Whether any key carries the mark; each key stands behind a line's end."""
+        return any(f"\n{start}" in keys for start in self.starts) or any(part in keys for part in self.contains)
 
 
 def other(label: str, *starts: str, contains: tuple[str, ...] = ()) -> Sign:
@@ -87,4 +87,5 @@ UNKNOWN = Sign("unknown", "a weights file of no known kind")
 
 def recognise(keys: Collection[str]) -> Sign:
     """The first sign that the keys carry, or UNKNOWN."""
-    return next((sign for sign in SIGNS if sign.marks(keys)), UNKNOWN)
+    joined = "".join(f"\n{key}" for key in keys)  # one search a mark, not one a key: files have thousands of keys
+    return next((sign for sign in SIGNS if sign.marks(joined)), UNKNOWN)
