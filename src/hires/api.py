@@ -261,7 +261,7 @@ class Engine(Runner):
             if base != request.base:
                 request, facts = self.prepare_redraw(replace(request, base=base))
             flow = request.workflow(source.name, size, facts, batch)
-            given = {source.name: source.absolute()}
+            given = {source.name: source.absolute()} | control_pictures(request.base, self.settings.input_dir)
             report = self.run(flow, on_event=on_event, force_outputs=True, counts=counts, given=given)
             raise_failure(report)
             reports.append(report)
@@ -290,7 +290,8 @@ class Engine(Runner):
         calls = planned_calls(plan, sampler_of(request), base.steps, request.denoise, seam_denoise, base.dialect)
         looks = len(LOOKS) if request.tile_prompts == "attention" else 0
         source = Path(picture)
-        needs = self.forecast(request.workflow(source.name, size, facts, 0), {source.name: source.absolute()})
+        given = {source.name: source.absolute()} | control_pictures(base, self.settings.input_dir)
+        needs = self.forecast(request.workflow(source.name, size, facts, 0), given)
         return f"{plan.describe(calls * base.batch_count + looks)}\n{needs.describe()}"
 
     def count_tokens(

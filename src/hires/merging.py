@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from hires.errors import ModelFileError, OutputError, SettingError
-from hires.metadata.files import write_new
+from hires.metadata.files import Ledger, write_new
 from hires.models.checkpoint import load_vae
 from hires.models.endings import SAFETENSORS_SUFFIXES
 from hires.models.export import ldm_vae_tensors
@@ -95,10 +96,14 @@ def merge(
     *,
     stop: threading.Event | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    ledger: Ledger | None = None,
+    left_before: float = 0.0,
 ) -> Merged:
     """Merge checkpoint files to a new one: `out`, or the web UI's name for it in the folder of checkpoints.
 
-    Nothing is overwritten. Raises SettingError, ModelFileError, OutputError; Interrupted once `stop` is set.
+    Nothing is overwritten. A `ledger` keeps account of the file; temporary files of its name that were last written to
+    before `left_before` (seconds since 1970) are left over from a run that was killed, and removed. Raises
+    SettingError, ModelFileError, OutputError; Interrupted once `stop` is set.
     """
     started = time.perf_counter()
     check_merge(request)
@@ -120,6 +125,7 @@ def merge(
         raise SettingError(f"a merge is written as .safetensors, not {path.suffix or 'without an ending'}: {path}")
     if path.exists():
         raise OutputError(f"{path} is there already", "Choose another name with --out.")
+    remove_left(path, left_before)
     check_room(path, plan.bytes)
     texts = {**kept_metadata(opened[0]), **recipe(store, request, opened, plan)}
     try:
@@ -128,10 +134,20 @@ def merge(
             lambda temporary: write_merge(
                 plan, temporary, texts, on_progress=on_progress, stopped=lambda: stop is not None and stop.is_set()
             ),
+            ledger,
         )
     except FileExistsError:
         raise OutputError(f"{path} is there already", "Choose another name with --out.") from None
     return Merged(request, path, len(plan.tensors), time.perf_counter() - started)
+
+
+def remove_left(path: Path, before: float) -> None:
+    """Remove the temporary files of a name that nobody has written to since a time."""
+    temporary = re.compile(re.escape(f".{path.name}.") + r"[0-9a-f]{8}\.tmp")
+    with suppress(OSError):
+        for left in [one for one in path.parent.iterdir() if temporary.fullmatch(one.name)]:
+            if left.stat().st_mtime < before:
+                left.unlink()
 
 
 def check_families(paths: list[Path]) -> None:

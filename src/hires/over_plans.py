@@ -15,7 +15,7 @@ from hires.imaging.inpaint_masks import blurred, grey_mask, mask_from_alpha, onl
 from hires.imaging.pictures import eight_bit, open_picture
 from hires.imaging.sketches import sketch_mask
 from hires.nodes.forecast import Forecast
-from hires.nodes.redraw_run import steps_at
+from hires.nodes.redraw_brush import steps_at
 from hires.recipes.controlnets import control_pictures
 from hires.recipes.hires_picture import hires_picture
 from hires.recipes.img2img import ALPHA, Source, img2img

@@ -24,6 +24,13 @@ from hires.recipes.wording import Phrasebook, worded
 from hires.settings import Settings
 from hires.text.styles import load_styles
 
+OWN_VAE, VAE_OF_ITS_NAME = ("none",), ("auto", "automatic")
+"""In the place of a VAE's name: the checkpoint's own, and a file of the checkpoint's name where there is one."""
+
+
+NOBODY = ("none", "off", "false")
+"""In the place of a face restorer's name."""
+
 
 class Preparation:
     """Prepares requests by the files of a store and by the settings; facts of files are looked up once."""
@@ -44,6 +51,7 @@ class Preparation:
         request = self._with_models(request, facts, lenient)
         request = self._with_networks(request, facts)
         request = self._with_controlnets(request, facts)
+        request = self._with_faces(request, lenient)
         request = _sized(request, facts[request.checkpoint or ""].native_size)
         check_names(request)
         if request.hires is not None:
@@ -67,6 +75,9 @@ class Preparation:
 
     def _with_models(self, request: Txt2Img, facts: dict[str, ModelFacts], lenient: bool) -> Txt2Img:
         """With the VAE and the checkpoints of refiner and second pass found."""
+        if request.vae and request.vae.lower() in (*OWN_VAE, *VAE_OF_ITS_NAME):
+            named = request.vae.lower() in VAE_OF_ITS_NAME
+            request = replace(request, vae=self._store.own_vae(request.checkpoint or "") if named else None)
         if request.vae:
             request = replace(request, vae=self._found("vae", request.vae, facts, lenient))
         if request.refiner is not None:
@@ -98,6 +109,16 @@ class Preparation:
             facts[controlnet_key(found.name)] = found
             units.append(replace(unit, model=found.name))
         return replace(request, controlnets=tuple(units)) if units else request
+
+    def _with_faces(self, request: Txt2Img, lenient: bool) -> Txt2Img:
+        """With the restorer's title; ModelFileError where its files are not there."""
+        from hires.models.faces.restorer import find_face_restorer
+
+        if lenient or not request.face_restoration:
+            return request
+        if request.face_restoration.lower() in NOBODY:
+            return replace(request, face_restoration="")
+        return replace(request, face_restoration=find_face_restorer(self._store, request.face_restoration))
 
     def phrasebook(self, request: Txt2Img | None = None) -> Phrasebook:
         """The styles and wildcards of the settings; styles are read only where a request names some."""

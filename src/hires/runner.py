@@ -52,6 +52,7 @@ from hires.workers.placing import Mixed
 from hires.workers.pool import Workers
 from hires.workers.runs import Elsewhere
 from hires.workers.spread import in_order
+from hires.workers.turns import Place
 from hires.workers.units import Done, RunUnit
 
 MEGABYTE = 1_000_000
@@ -171,7 +172,7 @@ class Runner:
         they write is numbered in their order."""
         counts = Counts() if counts is None else counts
         elsewhere = self.elsewhere
-        if elsewhere is None or elsewhere.lane is not None:
+        if elsewhere is None or not elsewhere.is_shared:
             for flow, given in runs:
                 yield self.run(flow, on_event=on_event, force_outputs=True, counts=counts, given=given)
             return
@@ -198,7 +199,7 @@ class Runner:
         """Views of this engine, of which each draws by a worker of its own, for as many threads; itself alone where
         there are no workers."""
         elsewhere = self.elsewhere
-        if elsewhere is None or elsewhere.lane is not None:
+        if elsewhere is None or not elsewhere.is_shared:
             yield [self]
             return
         with ExitStack() as stack:
@@ -206,6 +207,14 @@ class Runner:
             for view in views:
                 view.elsewhere = replace(elsewhere, lane=stack.enter_context(elsewhere.workers.lane()))
             yield views
+
+    def at(self, place: Place) -> Self:
+        """A view of this engine whose runs are made by whichever worker is free, and written when their turn comes."""
+        assert self.elsewhere is not None
+        view = copy(self)
+        view.stop = place.stop
+        view.elsewhere = replace(self.elsewhere, place=place, stop=place.stop)
+        return view
 
     def give_up(self) -> None:
         """Stop what the workers do; what comes after is done."""
@@ -308,11 +317,16 @@ class Runner:
         finally:
             self.ledger = own
 
+    def context(self, counts: Counts, given: Mapping[str, Path]) -> RunContext:
+        """What a node of a run is given."""
+        return self._context(counts, given)
+
     def _context(
         self, counts: Counts, given: Mapping[str, Path] | None = None, output_dir: Path | None = None
     ) -> RunContext:
         if not self.budget.stated:  # other programs come and go
             self.budget = replace(self.budget, limit=free_bytes(self.budget.device))
+        shared = self.elsewhere if self.elsewhere is not None and self.elsewhere.is_shared else None
         context = RunContext(
             store=self.store,
             input_dir=self.settings.input_dir,
@@ -326,7 +340,8 @@ class Runner:
             kept=self.kept,
             ledger=self.ledger,
             texts=self.texts,
-            share=None if self.elsewhere is None or self.elsewhere.lane is not None else self.elsewhere.share,
+            share=None if shared is None else shared.share,
+            apart=None if shared is None else shared.apart,
         )
         context.stop = self.stop
         return context

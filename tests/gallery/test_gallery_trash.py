@@ -63,6 +63,41 @@ def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, name: str) -> Non
     assert secret.is_file()
 
 
+def test_emptying_deletes_the_pictures_that_were_told_and_nothing_else(tmp_path: Path) -> None:
+    root, trash = tmp_path / "outputs", Trash(tmp_path / "outputs")
+    kept = [drawn(tmp_path, "beside.png"), drawn(root, "kept.png"), drawn(root, "sub/kept.png")]
+    drawn(root, "sub/one.png")
+    first = trash.throw(["sub/one.png"])
+    drawn(root, "two.png")
+    second = trash.throw(["two.png"])
+    told = trash.listed()
+    note = trash.folder / second / "note.txt"
+    note.write_text("no picture")
+    elsewhere = tmp_path / "elsewhere"
+    kept.append(drawn(elsewhere, "one.png"))
+    (trash.folder / "20260101-000000-00000000").symlink_to(elsewhere)
+    (trash.folder / "20260101-000000-0000000z").mkdir()
+    kept.append(drawn(trash.folder / "20260101-000000-0000000z", "mine.png"))
+    (trash.folder / first / "link").symlink_to(elsewhere)
+    assert trash.empty(["20260101-000000-00000000", "..", ""]) == []
+    assert trash.empty([second]) == [one for one in told if one.deletion == second]
+    assert [one.deletion for one in trash.listed()] == [first] and note.is_file()
+    assert trash.empty() == [one for one in told if one.deletion == first]
+    assert trash.listed() == [] and all(path.is_file() for path in kept)
+    assert trash.empty() == []
+
+
+def test_a_trash_that_is_a_link_is_left_alone(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "outputs", tmp_path / "elsewhere"
+    path = drawn(elsewhere / "20260101-000000-00000000", "one.png")
+    root.mkdir()
+    (root / ".trash").symlink_to(elsewhere)
+    trash = Trash(root)
+    assert trash.listed() == [] and trash.empty() == [] and path.is_file()
+    with pytest.raises(SettingError):
+        trash.restore("20260101-000000-00000000", "one.png")
+
+
 @given(name=st.text(max_size=60))
 def test_any_name_is_answered_or_refused(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     root = tmp_path_factory.getbasetemp() / "fuzzed"

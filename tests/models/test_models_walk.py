@@ -223,6 +223,42 @@ def test_token_merging_without_merging_is_a_permutation_undone() -> None:
     assert TokenMerging(0.0).attention(lambda q, k, v: q, q, q, q, Place("input", 1, 1.0, (8, 8))) is q
 
 
+def test_token_merging_as_a1111_sets_it_up(sd15: DiffusionModel) -> None:
+    """Against the paper's rule token by token: of each 2x2 block the first stays, others join the likest."""
+    height, width, ratio = 4, 6, 0.4
+    tokens = torch.randn(1, height * width, 8, generator=torch.Generator().manual_seed(5))
+    q = torch.randn(1, height * width, 8, generator=torch.Generator().manual_seed(6))
+    place = Place("input", 1, 1.0, (height, width), tokens=tokens)
+    seen: list[Tensor] = []
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        seen.append(q)
+        return q * 2
+
+    got = TokenMerging(ratio, webui=True).attention(attend, q, q, q, place)[0]
+    stay = [y * width + x for y in range(0, height, 2) for x in range(0, width, 2)]
+    others = [token for token in range(height * width) if token not in stay]
+    unit = tokens[0] / tokens[0].norm(dim=-1, keepdim=True)
+    best = {token: max(stay, key=lambda one, token=token: float(unit[token] @ unit[one])) for token in others}
+    by_likeness = sorted(others, key=lambda token: -float(unit[token] @ unit[best[token]]))
+    gone = by_likeness[: int(height * width * ratio)]
+    expected = q[0].clone()
+    for one in stay:
+        joined = [token for token in gone if best[token] == one]
+        expected[[one, *joined]] = q[0, [one, *joined]].mean(dim=0)
+    torch.testing.assert_close(got, expected * 2)
+    assert seen[0].shape[1] == height * width - len(gone)
+
+
+def test_token_merging_in_both_dialects_changes_the_network(sd15: DiffusionModel) -> None:
+    inputs = inputs_for(sd15)
+    plain = sd15.predict(*inputs)
+    made = [patched(sd15, TokenMerging(0.5, webui)).predict(*inputs, sigma=1.0) for webui in (False, True)]
+    again = patched(sd15, TokenMerging(0.5, webui=True)).predict(*inputs, sigma=2.0)
+    assert torch.equal(made[1], again), "no chance is in it"
+    assert not torch.allclose(made[0], made[1], atol=1e-4) and not torch.allclose(made[1], plain, atol=1e-4)
+
+
 def test_values_only_leaves_out_the_middles_self_attention(sd15: DiffusionModel) -> None:
     q, k, v = (torch.randn(1, 4, 8) for _ in range(3))
     patch = ValuesOnly()

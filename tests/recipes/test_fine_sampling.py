@@ -10,13 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hires.api import Engine, Txt2Img
 from hires.errors import SettingError
+from hires.graph.context import PlainContext
+from hires.graph.validate import validate
 from hires.graph.workflow import Workflow
+from hires.models.handles import DiffusionModel
+from hires.nodes.guiding import noise_levels
 from hires.nodes.registry import node_registry
+from hires.nodes.webui_sampling import webui_sampling
 from hires.recipes.facts import ModelFacts
 from hires.recipes.fine_sampling import (
     CHOICES,
@@ -29,7 +35,8 @@ from hires.recipes.fine_sampling import (
 )
 from hires.recipes.infotext import infotext, request_from
 from hires.recipes.read_workflow import request_of_workflow
-from hires.recipes.request import HiresFix
+from hires.recipes.request import HiresFix, Refiner
+from hires.recipes.samplers import switch_step
 from hires.recipes.txt2img import txt2img
 from hires.sampling import run as runs
 from hires.sampling.state import Plan
@@ -94,6 +101,15 @@ def test_a_workflow_carries_them_and_is_read_back(hires: HiresFix | None) -> Non
     workflow = Workflow.parse(txt2img(request, FACTS))
     assert len(workflow.find("HiresWebuiSampling")) == 1
     assert request_of_workflow(workflow, node_registry()).fine == fine
+
+
+def test_a_workflow_of_before_some_options_is_sound() -> None:
+    flow = txt2img(replace(BASE, fine=FineSampling(ngms=1.5)), FACTS)
+    (node,) = (node for node in flow.values() if node["class_type"] == "HiresWebuiSampling")
+    del node["inputs"]["noise_schedule"], node["inputs"]["downcast_alphas"]
+    workflow = Workflow.parse(flow)
+    assert not validate(workflow, node_registry(), PlainContext({"checkpoints": [NAME]})).faults
+    assert request_of_workflow(workflow, node_registry()).fine == FineSampling(ngms=1.5)
 
 
 @pytest.mark.parametrize(
@@ -195,3 +211,50 @@ def test_sgm_noise_is_a_little_more_noise(engine: Engine, monkeypatch: pytest.Mo
 def test_comfyuis_dialect_has_none_of_them(engine: Engine) -> None:
     with pytest.raises(SettingError, match="no sampling options"):
         drawn(engine, dialect="comfyui", fine=FineSampling(ngms=1.0))
+
+
+def test_a_schedule_of_zero_terminal_snr_begins_at_noise_alone(engine: Engine, plans: list[Plan]) -> None:
+    plain = drawn(engine, sampler="Euler", schedule="Karras")
+    fine = FineSampling(noise_schedule="Zero Terminal SNR")
+    ended = drawn(engine, sampler="Euler", schedule="Karras", fine=fine)
+    # a cosine of alpha-bar's roots, moved so that the last is A1111's 4.9e-8
+    assert plans[-1].sigmas[0].item() == pytest.approx(math.sqrt(1 / 4.8973451890853435e-8 - 1), rel=1e-5)
+    assert plans[0].sigmas[0].item() == pytest.approx(14.614642, rel=1e-5)
+    assert np.abs(ended - plain).mean() > 1
+
+
+def test_another_table_is_another_network_to_the_cache() -> None:
+    """At one noise level the network is told another timestep, so that no step may be shared."""
+    model = DiffusionModel("sd1", None, "eps", False, 0.18215, 4, "a", torch.device("cpu"), torch.float32)  # type: ignore[arg-type]
+    ways: list[dict[str, Any]] = [{}, {"noise_schedule": "Zero Terminal SNR"}, {"downcast_alphas": True}]
+    made = [webui_sampling(model=model, **way) for way in [*ways, ways[1] | ways[2]]]
+    assert len({one.identity for one in made}) == 4
+    tops = [noise_levels(one).sigma_max for one in made]
+    assert tops[0] == pytest.approx(14.614642) and tops[1] == pytest.approx(4518.76, rel=1e-5)
+    half = float(np.float16(0.0046600983))
+    assert tops[2] == pytest.approx(math.sqrt((1 - half) / half), rel=1e-5)
+    assert tops[3] == pytest.approx(4518.76, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("version", "rounded"),
+    [
+        *[(text, True) for text in ("v1.6.0", "V1.2.1", "v1.7.0", "v1.7.0-99-gabc", "v1.7.0-RC-5-gabc")],
+        *[
+            (text, False)
+            for text in ("v1.7.0-225-gabc", "v1.7.0-1000-gabc", "v1.8.0", "v1.10.1", "hires 0.1", "f2.0.1")
+        ],
+    ],
+)
+def test_versions_that_rounded_their_alphas(version: str, rounded: bool) -> None:
+    text = f"a cat\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 1, Size: 64x64, Version: {version}"
+    assert request_from(text).fine.downcast_alphas is rounded
+    assert "Downcast alphas_cumprod" not in request_from(text).extra_fields
+
+
+def test_the_refiner_switches_by_the_table_in_force() -> None:
+    usual, ended = (
+        switch_step(replace(BASE, fine=fine), "Euler", "Karras", 20, 0, Refiner("x", 0.5))
+        for fine in (FineSampling(), FineSampling(noise_schedule="Zero Terminal SNR"))
+    )
+    assert usual < ended

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hires.errors import ModelFileError, SettingError
 from hires.imaging.upscalers import LATENT_UPSCALERS
+from hires.recipes.controlnets import CONTROL_MODES, ControlNetUnit
 from hires.recipes.grids.axes import Known, Request, base_of
 from hires.recipes.grids.axis_table import AXES, axes_of, find_axis
 from hires.recipes.grids.prompt_axes import reorder, search_and_replace, weigh_loras
@@ -124,7 +125,10 @@ FIELDS: list[tuple[Request, str, str, list[Any]]] = [
     (BASE, "Checkpoint name", "dream, DREAM_V2, sea", [FILES["checkpoints"][i] for i in (1, 0, 2)]),
     (BASE, "Eta", "0, 1", [0, 1]),
     (BASE, "Clip skip", "1-2", [1, 2]),
-    (BASE, "VAE", "Automatic, clear, None", [None, "clear.safetensors", None]),
+    (BASE, "FP8 mode", "disable, Enable for SDXL, enable", ["Disable", "Enable for SDXL", "Enable"]),
+    (BASE, "Face restore", "None, gfpgan, y", ["", "GFPGAN", "CodeFormer"]),
+    (BASE, "Token merging ratio", "0-0.6 (+0.3)", [0, 0.3, 0.6]),
+    (BASE, "VAE", "Automatic, clear, None", ["Automatic", "clear.safetensors", None]),
     (BASE, "RNG source", "GPU, CPU, nv", ["NV", "CPU", "NV"]),
     (BASE, "Prompt", '"a, b", c', ["a, b", "c"]),
 ]
@@ -139,6 +143,9 @@ NAMES = {
     "Eta": "eta",
     "Clip skip": "clip_skip",
     "VAE": "vae",
+    "Token merging ratio": "token_merging",
+    "FP8 mode": "fp8",
+    "Face restore": "face_restoration",
     "RNG source": "rng",
     "Prompt": "prompt",
 }
@@ -185,6 +192,33 @@ def test_img2img_has_axes_of_its_own() -> None:
         along(BASE, "Extra noise", "0.1")
 
 
+@pytest.mark.parametrize(
+    ("label", "text", "name", "values"),
+    [
+        ("Weight", "0.5-1 (+0.25)", "weight", [0.5, 0.75, 1.0]),
+        (
+            "Control Mode",
+            "balanced, controlnet is more important",
+            "control_mode",
+            [CONTROL_MODES[0], CONTROL_MODES[2]],
+        ),
+        ("Preprocessor", "Canny, none", "module", ["canny", "none"]),
+        ("Pre Threshold A", "50, 100", "threshold_a", [50, 100]),
+        ("Pixel Perfect", "yes", "pixel_perfect", [True]),
+    ],
+)
+def test_the_first_controlnet_takes_each_value(label: str, text: str, name: str, values: list[Any]) -> None:
+    other = ControlNetUnit("b", "two.png")
+    base = replace(BASE, controlnets=(ControlNetUnit("a", "one.png"), other))
+    found = [base_of(one).controlnets for one in along(base, f"[ControlNet] {label}", text)]
+    assert [getattr(first, name) for first, _ in found] == values
+    assert all(second == other for _, second in found)
+    with pytest.raises(SettingError, match="there is no ControlNet"):
+        along(BASE, f"[ControlNet] {label}", text)
+    with pytest.raises(SettingError, match="no preprocessor 'openpose'"):
+        along(base, "[ControlNet] Preprocessor", "openpose")
+
+
 def test_sizes_tiles_and_refiners() -> None:
     sized = [base_of(one) for one in along(BASE, "Size", "512x768, 640 x 640")]
     assert [(one.width, one.height) for one in sized] == [(512, 768), (640, 640)]
@@ -213,9 +247,9 @@ def test_sizes_tiles_and_refiners() -> None:
         ("Steps", "many"),
         ("Steps", " , "),
         ("Tile method", "Cubist"),
-        ("FP8 mode", "Enable"),
-        ("Token merging ratio", "0.5"),
-        ("Face restore", "GFPGAN"),
+        ("FP8 mode", "Float"),
+        ("Token merging ratio", "much"),
+        ("Face restore", "Gimp"),
         ("UniPC Order", "two"),
         ("Schedule rho", "much"),
         ("SGM noise multiplier", "perhaps"),
@@ -240,13 +274,6 @@ def test_an_unknown_value_is_refused_with_its_axis(label: str, text: str) -> Non
 def test_an_option_of_sampling_is_an_axis(label: str, text: str, name: str, value: Any) -> None:
     (request,) = along(BASE, label, text)
     assert isinstance(request, Txt2Img) and request.fine.changed() == {name: value}
-
-
-@pytest.mark.parametrize(
-    ("label", "text"), [("FP8 mode", "Disable"), ("Token merging ratio", "0"), ("Face restore", "None")]
-)
-def test_what_leaves_undone_what_hires_does_not_do_is_drawn(label: str, text: str) -> None:
-    assert along(BASE, label, text) == [BASE]
 
 
 # --- prompts -------------------------------------------------------------------------------------------------------

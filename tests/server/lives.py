@@ -2,7 +2,7 @@
 
 A folder, then numbers: its first process ends at so many moments, the next at so many ... and the last goes on until
 all jobs have ended; then the next folder. Moments are steps of sampling, and the instants before and after what is
-written.
+written. Those of a folder that has "workers" in its name draw by two of these.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 from tests.server.conftest import HERE, PATIENCE, coded, picture, settings_in, shades
+from tests.workers.threads import use_threads
 
 from hires.graph.kept import KeptWork
 from hires.jobs.store import JobStore
@@ -26,6 +27,7 @@ from hires.metadata import files
 from hires.recipes.grids.record import GridRecord
 from hires.server.app import create_app
 from hires.server.work import Job
+from hires.workers.turns import KeptRuns
 
 SMALL: dict[str, Any] = {"width": 64, "height": 64, "sampler_name": "Euler a", "save_images": True}
 TWO_PASS = {
@@ -71,14 +73,18 @@ def dying(moments: int) -> None:
 
     for owner, name in (
         (JobStore, "begin"), (JobStore, "advance"), (JobStore, "finish"), (KeptWork, "_write"),
-        (KeptWork, "finish"), (GridRecord, "save"), (files, "_give_name"), (Job, "__call__"),
+        (KeptWork, "finish"), (GridRecord, "save"), (files, "_give_name"), (Job, "__call__"), (KeptRuns, "put"),
     ):  # fmt: skip
         setattr(owner, name, with_moments(getattr(owner, name)))
 
 
 def live(folder: Path, first: bool, moments: int | None) -> None:
     """Serve until all jobs have ended, or death."""
-    with TestClient(create_app(settings_in(folder, keep_megabytes=100)), base_url=HERE) as client:
+    workers = "2" if "workers" in folder.name else ""
+    if workers:
+        use_threads()
+    settings = settings_in(folder, keep_megabytes=100, threads=1, workers=workers)
+    with TestClient(create_app(settings), base_url=HERE) as client:
         if first:
             submit(client)
         if moments is not None:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import schemathesis
 from fastapi.testclient import TestClient
-from hypothesis import HealthCheck, Phase, given, settings
+from httpx2 import InvalidURL
+from hypothesis import HealthCheck, Phase, given, reject, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from tests.server.conftest import HERE, settings_in
@@ -62,7 +63,10 @@ def ask(client: TestClient, route: Any, mode: GenerationMode, examples: int) -> 
     @given(case=route.as_strategy(generation_mode=mode))
     def one(case: Any) -> None:
         nonlocal answers
-        answer = sent(client, case)
+        try:
+            answer = sent(client, case)
+        except InvalidURL:  # longer than this client sends
+            reject()
         answers += 1
         assert answer.status_code < 500 or answer.status_code in NOT_HERE, (route.label, answer.text[:500])
         assert not any(word in answer.text for word in INSIDES), (route.label, answer.text[:500])

@@ -114,6 +114,41 @@ def test_a_pictures_workflow_is_told_to_the_editor(client: TestClient) -> None:
     assert sorted(types) == ["EmptyImage", "SaveImage"]
 
 
+def test_the_trash_is_told_of_gives_back_one_and_is_emptied(client: TestClient, home: Path) -> None:
+    gallery = client.app.state.server.gallery  # type: ignore[attr-defined]
+    sizes = {}
+    for name in ("t1.png", "t2.png", "t3.png"):
+        sizes[name] = drawn(home / "output", name).stat().st_size
+    first, second = gallery.throw(["t1.png", "t2.png"]), gallery.throw(["t3.png"])
+    for name in ("t1.png", "t2.png"):
+        assert client.get("/gallery/thumbnail", params={"name": name, "trash": first}).status_code == 200
+    whole = client.get("/hires/v1/trash").json()
+    assert (whole["count"], whole["bytes"]) == (3, sum(sizes.values()))
+    part = client.get("/hires/v1/trash", params={"limit": 1, "offset": 1}).json()
+    assert part["count"] == 3 and part["pictures"] == whole["pictures"][1:2]
+    back = client.post("/hires/v1/trash/restore", json={"deletion": first, "name": "t1.png"})
+    assert back.json() == {"name": "t1.png"} and (home / "output/t1.png").is_file()
+    assert client.post("/hires/v1/trash/restore", json={"deletion": first, "name": "t1.png"}).status_code == 404
+    assert client.delete("/hires/v1/trash", params={"deletion": [first]}).json() == {
+        "count": 1, "bytes": sizes["t2.png"]
+    }  # fmt: skip
+    assert [one["deletion"] for one in client.get("/hires/v1/trash").json()["pictures"]] == [second]
+    assert client.delete("/hires/v1/trash").json() == {"count": 1, "bytes": sizes["t3.png"]}
+    assert client.get("/hires/v1/trash").json() == {"count": 0, "bytes": 0, "pictures": []}
+    assert client.get("/gallery/thumbnail", params={"name": "t2.png", "trash": first}).status_code == 400
+    assert (home / "output/t1.png").is_file() and (home / "output/one.png").is_file()
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_the_trash_gives_back_nothing_from_elsewhere(client: TestClient, home: Path, name: str) -> None:
+    for deletion in ("20260101-000000-00000000", "..", "", "../output"):
+        answer = client.post("/hires/v1/trash/restore", json={"deletion": deletion, "name": name})
+        assert answer.status_code == 404, answer.text
+    assert client.delete("/hires/v1/trash", params={"deletion": ["..", name]}).json()["count"] == 0
+    assert client.delete("/hires/v1/trash", headers={"origin": "https://elsewhere.example"}).status_code == 403
+    assert (home / "secret.png").is_file()
+
+
 def test_the_gallery_sees_grids_and_gives_back_what_was_thrown_away(home: Path) -> None:
     gallery = Gallery(settings_in(home))
     until = time.monotonic() + 60

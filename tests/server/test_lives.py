@@ -16,9 +16,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def lived(parent: Path, *lives: list[int]) -> list[tuple[dict[str, bytes], list[dict[str, Any]]]]:
-    """Of each server with its lives: the pictures by their names, and the jobs in the order they came."""
-    folders = [parent / f"server {number}" for number in range(len(lives))]
+def lived(parent: Path, *lives: list[int], by: str = "") -> list[tuple[dict[str, bytes], list[dict[str, Any]]]]:
+    """Of each server with its lives: the pictures by their names, and the jobs in the order they came. All but the
+    first draw `by` workers."""
+    folders = [parent / f"server {number}{by if number else ''}" for number in range(len(lives))]
     words = [word for folder, moments in zip(folders, lives, strict=True) for word in (str(folder), *map(str, moments))]
     command = [sys.executable, "-m", "tests.server.lives", *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HIRES_LOG": str(parent / "log")}
@@ -40,9 +41,9 @@ def jobs_of(folder: Path) -> list[dict[str, Any]]:
     return jobs[::-1]
 
 
-def check(parent: Path, *lives: list[int]) -> None:
+def check(parent: Path, *lives: list[int], by: str = "") -> None:
     """Servers with these lives do what one does that is not killed."""
-    (pictures, jobs), *cut = lived(parent, [], *lives)
+    (pictures, jobs), *cut = lived(parent, [], *lives, by=by)
     assert [len(job["results"]) for job in jobs] == [5, 5, 1, 2], "with the sheet of four, and that of the grid"
     assert len(pictures) == 13
     for own, own_jobs in cut:
@@ -63,3 +64,12 @@ def test_killed_at_twenty_random_moments(tmp_path: Path) -> None:
         chosen = random.Random(seed)
         lives.append([chosen.randrange(10, 80) for _ in range(20)])
     check(tmp_path, *lives)
+
+
+@pytest.mark.slow
+def test_killed_with_workers(tmp_path: Path) -> None:
+    lives = []
+    for seed in range(2):
+        chosen = random.Random(seed)
+        lives.append([chosen.randrange(40, 140) for _ in range(20)])  # two batches begin anew each time
+    check(tmp_path, *lives, by=" with workers")

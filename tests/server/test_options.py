@@ -36,7 +36,8 @@ def test_every_option_is_told_with_its_default(client: TestClient) -> None:
         {"uni_pc_variant": "bh9"},
         {"s_churn": "a"},
         {"img2img_fix_steps": 1},
-        {"token_merging_ratio": 0.5},
+        {"sdxl_crop_top": 5},
+        {"sd_noise_schedule": "Zero"},
     ],
 )
 def test_a_change_that_cannot_be_changes_nothing(change: dict[str, Any], client: TestClient) -> None:

@@ -235,7 +235,7 @@ def test_pictures_in_the_format_of_the_options_carry_their_infotext(kind: str, c
         ({"cfg_scale": -1}, 400, "cfg"),
         ({"seed": 10**40}, 400, "seed"),
         ({"n_iter": 10**9}, 400, "batch count"),
-        ({"restore_faces": True}, 400, "restore_faces"),
+        ({"restore_faces": True}, 400, "CodeFormer needs the file"),
         ({"styles": ["no such"]}, 400, "style"),
         ({"prompt": "(a:1.2) [b:c", "enable_hr": True, "hr_upscaler": "No such"}, 400, "could not find upscaler"),
         ({"refiner_checkpoint": "no such"}, 400, "no file 'no such'"),

@@ -173,3 +173,13 @@ def test_a_future_that_is_late_is_only_that(work: Work) -> None:
     assert not job.future.cancel(), "a job that runs cannot be taken away"
     release.set()
     assert job.future.result(PATIENCE) == job.id
+
+
+def test_a_grid_is_not_far_before_its_cells_are_counted() -> None:
+    job = Job("id", "title", lambda engine, job: None)
+    job.by_cells = True
+    job(NodeProgress("1", 20, 20))
+    assert job.progress == 0.01
+    job.parts, job.done = 30, 1
+    job(NodeProgress("1", 10, 20))
+    assert job.progress == pytest.approx(0.01 + 1.5 / 30)

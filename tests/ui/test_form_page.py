@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from tests.server.conftest import decoded, shades
-from tests.ui.conftest import PATIENCE_MS, PHONE, Served
+from tests.ui.conftest import PATIENCE_MS, Served
 
 from hires.jobs.record import Job, State
 
@@ -166,13 +166,3 @@ def test_a_reload_in_the_middle_of_a_job_keeps_its_progress(page: Any, served: S
     store = served.server.desk.store
     patiently(lambda: store.get(job).state is State.CANCELLED)
     page.wait_for_selector("#txt2img_live .live", state="hidden")
-
-
-def test_on_a_phone_in_the_dark_in_korean(opened: Callable[..., Any]) -> None:
-    page = opened(viewport=PHONE, color_scheme="dark", locale="ko-KR", has_touch=True)
-    assert page.inner_text("#txt2img_generate") == "생성"
-    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    bottom = page.locator("#txt2img_gallery").bounding_box()
-    assert bottom["y"] < page.locator("#txt2img_width").bounding_box()["y"], "results stand below the buttons"
-    dark = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number)")
-    assert max(dark) < 60

@@ -94,6 +94,26 @@ def test_a_picture_is_thrown_away_and_comes_back(page: Any, filled: Served) -> N
     assert path.read_bytes() == before
 
 
+def test_the_trash_is_emptied_once_that_is_confirmed(page: Any, filled: Served) -> None:
+    gallery = filled.server.gallery
+    drawn(filled.server.settings.output_dir, "gone.png", "a lost picture")
+    gallery.throw(["gone.png"])
+    show(page, "Queue")
+    show(page, "Gallery")
+    page.wait_for_function("document.querySelector('#gallery_trash > button').innerText.includes('1 picture, ')")
+    if not page.locator("#trash_empty").is_visible():
+        page.click("#gallery_trash > button")
+    page.click("#trash_empty")
+    page.wait_for_function("document.querySelector('#trash_question')?.innerText.includes('1 picture, ')")
+    page.click("#trash_no")
+    page.locator("#trash_empty").wait_for()
+    assert len(gallery.trash.listed()) == 1
+    page.click("#trash_empty")
+    page.click("#trash_yes")
+    page.wait_for_selector("#gallery_thrown .empty")
+    assert gallery.trash.listed() == []
+
+
 def test_two_pictures_are_compared_under_a_slider(page: Any) -> None:
     show(page, "Gallery")
     for word, name in (("lighthouse", "0.png"), ("harbour", "1.png")):
@@ -133,6 +153,23 @@ def test_a_grid_is_opened_in_its_viewer(page: Any) -> None:
     assert viewer.locator("#table .cell").count() == 24
     viewer.wait_for_function("document.querySelector('#table img').naturalWidth > 0")
     viewer.close()
+
+
+def test_a_new_grid_is_followed_and_stopped_on_its_own_tab(page: Any, filled: Served) -> None:
+    store = filled.server.desk.store
+    show(page, "Grids")
+    page.locator("#grids_x input").fill("Seed")
+    page.keyboard.press("Enter")
+    page.locator("#grids_x_values textarea, #grids_x_values input").first.fill("1, 2")
+    page.keyboard.press("Tab")
+    page.click("#grids_start")
+    page.wait_for_function("document.querySelector('#grid_live .live:not([hidden])')?.innerText.includes('place 1')")
+    assert page.evaluate("document.querySelector('#txt2img_live .live').hidden")
+    [job] = store.waiting()
+    assert (job.kind, job.request["script_name"]) == ("txt2img", "x/y/z plot")
+    page.click("#grids_stop")
+    page.wait_for_selector("#grid_live .live", state="hidden")
+    assert store.get(job.id).state is State.CANCELLED
 
 
 def test_jobs_are_paused_moved_cancelled_and_tried_again(page: Any, filled: Served) -> None:
@@ -187,6 +224,22 @@ def test_extras_enlarges_what_png_info_sends(page: Any, filled: Served) -> None:
     assert job.state is State.DONE and len(job.results) == 1 and job.results[0].startswith("0")
 
 
+def test_a_file_that_comes_while_the_page_is_open_is_offered(page: Any, filled: Served) -> None:
+    folder = filled.home / "models" / "upscale_models"
+    folder.mkdir(parents=True)
+    show(page, "Extras")
+    field = page.locator("#extras_upscaler input")
+    chosen = field.input_value()
+    (folder / "Dropped.pth").write_bytes(b"weights")
+    page.click("#extras_refresh")
+    page.wait_for_function("!document.querySelector('#extras_refresh').disabled")
+    field.click()
+    page.locator("ul[role=listbox] li", has_text="Dropped").wait_for()
+    field.press("Escape")
+    assert field.input_value() == chosen
+    assert page.locator("#extras_refresh").get_attribute("aria-label") == "Read the lists of models and styles anew"
+
+
 def test_settings_are_saved_and_told_to_programs(page: Any, filled: Served) -> None:
     show(page, "Settings")
     page.locator("#option_jpeg_quality input").fill("91")
@@ -196,8 +249,14 @@ def test_settings_are_saved_and_told_to_programs(page: Any, filled: Served) -> N
     assert page.request.get(f"{filled.address}sdapi/v1/options").json()["jpeg_quality"] == 91
 
 
-def test_every_tab_fits_a_phone_and_speaks_korean(filled: Served, opened: Callable[..., Any]) -> None:
-    page = opened(viewport=PHONE, locale="ko-KR", has_touch=True)
+def test_every_tab_fits_a_phone_in_the_dark_and_speaks_korean(filled: Served, opened: Callable[..., Any]) -> None:
+    page = opened(viewport=PHONE, color_scheme="dark", locale="ko-KR", has_touch=True)
+    assert page.inner_text("#txt2img_generate") == "생성"
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    bottom = page.locator("#txt2img_gallery").bounding_box()
+    assert bottom["y"] < page.locator("#txt2img_width").bounding_box()["y"], "results stand below the buttons"
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number)")
+    assert max(dark) < 60
     page.locator("#tabs .overflow-menu > button").first.wait_for()  # which takes the tabs that do not fit
     for id, name in TABS.items():
         if page.locator(f"#tab_{id}-button").is_visible():

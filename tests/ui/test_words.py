@@ -81,3 +81,15 @@ def test_any_header_gives_a_language(chosen: str, accepted: str) -> None:
 def test_what_no_table_has_stays_as_it_is() -> None:
     assert speaker("ko")("no such text") == "no such text"
     assert speaker("zh")("Generate") == "生成" and speaker("en")("Generate") == "Generate"
+
+
+def test_the_engines_line_of_the_memory_is_told_in_the_pages_language() -> None:
+    pytest.importorskip("gradio", reason="the page needs Gradio (hires[ui])")
+    from hires.ui.foretelling import memory_told
+
+    line = "memory: 1.25 GB at most of the 21.1 GB free: First pass at 128x128 whole, decoding 128x128 whole"
+    assert memory_told(line, speaker("en")) == line
+    assert memory_told(line, speaker("ko")) == (
+        "메모리: 남은 21.1 GB 중 최대 1.25 GB: 첫 단계 128x128 통째로, 디코딩 128x128 통째로"
+    )
+    assert memory_told("of another kind", speaker("ko")) == "of another kind"

@@ -1,15 +1,24 @@
+"""Which workers can be named, and the folder of a Ray that is started here."""
+
 from __future__ import annotations
 
 import importlib.util
+import os
+import shutil
 import socket
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from hires.errors import SettingError
 from hires.settings import Settings, load_settings
-from hires.workers.cluster import check_workers, connect
+from hires.workers import cluster
+from hires.workers.cluster import LONGEST_FOLDER, OWNER, _folder, check_workers, connect, is_gone
 
 
 @pytest.mark.parametrize(
@@ -51,3 +60,45 @@ def test_workers_are_a_setting(tmp_path: Path) -> None:
     settings = load_settings({}, config)
     assert (settings.workers, settings.threads) == ("2", 3)
     assert Settings().workers == ""
+
+
+def test_a_ray_of_our_own_is_closed_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[dict[str, Any]] = []
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    fake = SimpleNamespace(is_initialized=lambda: False, init=lambda **given: started.append(given))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(cluster, "_loaded", lambda: fake)
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    monkeypatch.setattr(os, "environ", environment)
+    made = [connect("2", 1, "cpu", tmp_path)]
+    token = environment["RAY_AUTH_TOKEN"]
+    assert len(token) == 64 and environment["RAY_AUTH_MODE"] == "token"
+    assert environment["RAY_USAGE_STATS_ENABLED"] == "0"
+    del environment["RAY_AUTH_TOKEN"]
+    made.append(connect("1", 1, "cpu", tmp_path))
+    assert environment["RAY_AUTH_TOKEN"] != token, "another each time"
+    for given in started:
+        assert given["_node_ip_address"] == "127.0.0.1" and given["include_dashboard"] is False
+        assert "address" not in given
+    for one in made:
+        assert one.own_folder is not None
+        shutil.rmtree(one.own_folder)
+
+
+def test_what_a_killed_process_left_of_its_ray_is_removed() -> None:
+    over = subprocess.Popen([sys.executable, "-c", ""])
+    over.wait()
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        cache = Path(name)
+        mine = _folder(cache)
+        left, unknown = cache / "ray" / "r-left", cache / "ray" / "r-unknown"
+        (left / "session").mkdir(parents=True)
+        (left / OWNER).write_text(str(over.pid))
+        unknown.mkdir()
+        again = _folder(cache)
+        assert again.parent == mine.parent == cache / "ray" and again != mine
+        assert mine.is_dir() and unknown.is_dir() and not left.exists()
+        long = _folder(cache / ("x" * LONGEST_FOLDER))
+        assert long.parent == Path(tempfile.gettempdir()) and (long / OWNER).read_text() == str(os.getpid())
+        shutil.rmtree(long)
+    assert is_gone(over.pid) and not is_gone(os.getpid()) and not is_gone(0)

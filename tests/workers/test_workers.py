@@ -6,6 +6,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +23,7 @@ from hires.gridding.drawing import Gridded
 from hires.recipes.grids.request import AxisValues, GridRequest
 from hires.settings import Settings
 from hires.workers.pool import Lane, Workers
-from hires.workers.units import TileUnit
+from hires.workers.units import RedrawUnit, TileUnit
 
 pytestmark = [
     pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed"),
@@ -171,6 +172,36 @@ def test_the_tiles_of_one_picture_are_made_by_both(
     assert len(used) == 15 and len(set(used)) == 2
 
 
+def test_tiles_are_redrawn_by_both_and_again_where_one_is_killed(
+    here: Engine, two: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = tmp_path / "small.png"
+    Image.fromarray(np.random.default_rng(5).integers(0, 255, (40, 48, 3), np.uint8)).save(picture)
+    request: dict[str, Any] = {"prompt": "a fox", "checkpoint": "thin_sd15", "steps": 8, "seed": 57, "denoise": 0.9}
+    request |= {"upscaler": "Lanczos", "tile_width": 64, "tile_height": 64, "overlap": 16}
+    used: list[Lane] = []
+    killed: list[int] = []
+    perform = Lane.perform
+
+    def killing(lane: Lane, unit: Any, *, stop: Any, on_event: Any) -> Any:
+        assert isinstance(unit, RedrawUnit)
+        used.append(lane)
+        process = lane.greet().process
+
+        def hear(event: Event) -> None:
+            if isinstance(event, NodeProgress) and not killed:
+                killed.append(process)
+                os.kill(process, signal.SIGKILL)
+            on_event(event)
+
+        return perform(lane, unit, stop=stop, on_event=hear)
+
+    monkeypatch.setattr(Lane, "perform", killing)
+    made, expected = two.sd_upscale(picture, **request), here.sd_upscale(picture, **request)
+    assert made.paths[0].read_bytes() == expected.paths[0].read_bytes()
+    assert len(used) == 4 and len(set(used)) == 2 and killed
+
+
 def test_work_is_stopped_at_its_next_step_and_the_workers_stay(two: Engine) -> None:
     assert two.workers is not None
     processes = {lane.greet().process for lane in two.workers.lanes}
@@ -190,3 +221,39 @@ def test_work_is_stopped_at_its_next_step_and_the_workers_stay(two: Engine) -> N
     assert max(heard) < 400
     assert {lane.greet().process for lane in two.workers.lanes} == processes
     assert len(two.txt2img(replace(request, steps=1)).paths) == 1
+
+
+def test_ray_listens_at_the_loopback_address_alone(two: Engine) -> None:
+    assert two.workers is not None and two.workers._cluster is not None
+    ours = {os.getpid(), *children_of(os.getpid())}
+    listening = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    inodes = {link for process in ours for link in sockets_of(process)}
+    found = {fields[1].split(":")[0] for fields in listening if fields[3] == "0A" and fields[9] in inodes}
+    assert found == {"0100007F"}, "127.0.0.1, as the kernel writes it"
+    six = [line.split() for line in Path("/proc/net/tcp6").read_text().splitlines()[1:]]
+    open_to_all = {fields[1] for fields in six if fields[3] == "0A" and fields[9] in inodes}
+    assert not [place for place in open_to_all if place.startswith("0" * 32)], "nor at any address of IPv6"
+
+
+def children_of(process: int) -> list[int]:
+    parents: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = path.read_text().rsplit(")", 1)[1].split()
+            parents.setdefault(int(fields[1]), []).append(int(path.parent.name))
+    found, left = list[int](), [process]
+    while left:
+        found += (own := parents.get(left.pop(), []))
+        left += own
+    return found
+
+
+def sockets_of(process: int) -> set[str]:
+    found = set()
+    with suppress(OSError):
+        for path in Path(f"/proc/{process}/fd").iterdir():
+            with suppress(OSError):
+                name = os.readlink(path)
+                if name.startswith("socket:["):
+                    found.add(name[8:-1])
+    return found

@@ -73,7 +73,7 @@ TileRegion = Annotated[
     list[str] | None, typer.Option(help="x,y,width,height:prompt[:negative], in fractions. Repeatable.")
 ]
 Checkpoint = Annotated[str | None, typer.Option("--checkpoint", "-m", help="Model by name or hash.")]
-VaeFile = Annotated[str | None, typer.Option(help="A separate VAE file.")]
+VaeFile = Annotated[str | None, typer.Option(help="A separate VAE file; Automatic: one of the model's own name.")]
 Sampler = Annotated[str | None, typer.Option("--sampler", "-s", help="See `hires samplers`.")]
 Schedule = Annotated[str | None, typer.Option(help="See `hires samplers`.")]
 Steps = Annotated[int | None, typer.Option(help="Steps, of which the denoised share is made [20].")]

@@ -51,6 +51,17 @@ FINER: Group = {
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="A1111's further options, like schedule_rho=5; see docs/numbers.md."),
     ],
+    "fp8": Annotated[
+        str | None,
+        typer.Option(help="Hold the UNet's weights in 8 bits: Enable, Enable for SDXL or Disable [Disable]."),
+    ],
+    "face_restoration": Annotated[
+        str | None, typer.Option("--restore-faces", help="Restore faces by CodeFormer or GFPGAN, or none.")
+    ],
+    "face_weight": Annotated[float | None, typer.Option(help="CodeFormer: 0 changes a face most, 1 least [0.5].")],
+    "token_merging": Annotated[
+        float | None, typer.Option(help="Share of like tokens, 0 to 1, that share self-attention: faster, coarser [0].")
+    ],
     "seamless": Annotated[
         str | None, typer.Option(help="Pictures that go on at their other side: both, x or y (A1111's Tiling).")
     ],
@@ -72,6 +83,9 @@ SECOND_PASS: Group = {
     "hires_prompt": Annotated[str | None, typer.Option(help="Hires pass: another prompt.")],
     "hires_negative": Annotated[str | None, typer.Option(help="Hires pass: another negative prompt.")],
     "hires_cfg": Annotated[float | None, typer.Option(help="Hires pass: another guidance scale.")],
+    "token_merging_hires": Annotated[
+        float | None, typer.Option("--hires-token-merging", help="Hires pass: another share of merged tokens.")
+    ],
     "hires_checkpoint": Annotated[str | None, typer.Option(help="Hires pass: another model.")],
 }
 TILES: Group = {

@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -77,13 +77,33 @@ class Trash:
     def listed(self) -> list[Thrown]:
         """What lies in the trash, the last deletion first."""
         found = []
-        deletions = sorted(self.folder.iterdir(), reverse=True) if self.folder.is_dir() else []
-        for place in deletions:
+        is_here = self.folder.is_dir() and not self.folder.is_symlink()
+        for place in sorted(self.folder.iterdir(), reverse=True) if is_here else []:
             if not DELETION.fullmatch(place.name) or place.is_symlink():
                 continue
             pictures = sorted(pictures_below(place), key=lambda each: each[0])
             found += [Thrown(place.name, name, status.st_size, status.st_mtime) for name, _, status in pictures]
         return found
+
+    def empty(self, deletions: Collection[str] | None = None) -> list[Thrown]:
+        """Delete the pictures in the trash for good: those of some deletions, all of them for None. What was deleted.
+
+        Only what `listed` tells is deleted: pictures, inside the trash. OutputError where the folder cannot be written.
+        """
+        gone = []
+        for one in self.listed():
+            if deletions is not None and one.deletion not in deletions:
+                continue
+            try:
+                self.thrown(one.deletion, one.name).unlink()
+            except SettingError:
+                continue  # somebody else took it away meanwhile
+            except OSError as error:
+                raise output_error(self.folder / one.deletion / one.name, error) from error
+            gone.append(one)
+        for deletion in {one.deletion for one in gone}:
+            self._tidy(deletion)
+        return gone
 
     def picture(self, name: str) -> Path:
         """The file of a picture's name below the outputs. SettingError where it is none, or leads out of the folder."""
@@ -91,9 +111,10 @@ class Trash:
 
     def thrown(self, deletion: str, name: str) -> Path:
         """The file of a picture in the trash. SettingError."""
-        if not DELETION.fullmatch(deletion):
+        place = self.folder / deletion
+        if not DELETION.fullmatch(deletion) or self.folder.is_symlink() or place.is_symlink():
             raise SettingError(f"there was no deletion {deletion[:40]!r}")
-        return _inside(self.folder / deletion, name)
+        return _inside(place, name)
 
     def _tidy(self, deletion: str) -> None:
         """Remove the folders of a deletion that hold nothing any more."""

@@ -13,7 +13,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from hires.models.clip import ClipKind, ClipModel
 from hires.models.keys import PROJECTION, Piece, Pieces
-from hires.models.precision import hold, steady
+from hires.models.precision import FLOAT8, hold, steady
 from hires.models.sizes import Hints, LayoutError, text_config, unet_config, vae_config
 from hires.models.weights import Weights
 
@@ -28,13 +28,15 @@ class Holding:
     """How a network's weights are held: precision and place, and the precision of its arithmetic.
 
     `mapped` leaves tensors in the mapped file where neither precision nor place asks for a copy; else they are copied
-    into memory of their own, which a change of the file cannot touch.
+    into memory of their own, which a change of the file cannot touch. float8: linear layers and convolutions are held
+    in 8 bits, all others as `held` says.
     """
 
     held: torch.dtype
     compute: torch.dtype
     device: torch.device
     mapped: bool
+    float8: bool = False
 
 
 def take(weights: Weights, piece: Piece, holding: Holding) -> Tensor:
@@ -76,8 +78,11 @@ def filled(
     for name in expected:
         parent, leaf = name.rpartition(".")[::2]
         owner = module.get_submodule(parent)
-        owner._parameters[leaf] = nn.Parameter(take(weights, pieces[name], holding), requires_grad=False)
-    if holding.held != holding.compute:
+        tensor = take(weights, pieces[name], holding)
+        if holding.float8 and isinstance(owner, nn.Linear | nn.Conv2d):
+            tensor = tensor.to(FLOAT8)
+        owner._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)
+    if holding.held != holding.compute or holding.float8:
         hold(module, holding.compute)
     steady(module)
     return module.eval()

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,7 +17,7 @@ from hires.models.contents import Contents, Network, family_of, file_contents, j
 from hires.models.endings import is_diffusers_folder
 from hires.models.folder import folder_contents
 from hires.models.handles import LATENT_SCALES, DiffusionModel, VaeModel
-from hires.models.precision import SMALL_FILE_BYTES, WeightsPolicy, held_dtype
+from hires.models.precision import FLOAT8, SMALL_FILE_BYTES, WeightsPolicy, held_dtype, in_float8
 from hires.models.sizes import LayoutError
 from hires.models.weights import main_dtype
 
@@ -34,6 +35,7 @@ class Placement:
     compute_dtype: torch.dtype = torch.float32
     vae_dtype: torch.dtype = torch.float32
     weights: WeightsPolicy = "auto"
+    float8: str = "off"
 
 
 CPU = Placement()
@@ -108,9 +110,11 @@ def load_unet_part(
     """The diffusion model of a file."""
     prediction, zero_snr = prediction_of(contents, family, stated)
     held = held_dtype(placement.weights, contents.dtype, contents.numbers, placement.compute_dtype)
-    holding = Holding(held, placement.compute_dtype, placement.device, mapped(contents))
+    float8 = in_float8(placement.float8, family)
+    holding = Holding(held, placement.compute_dtype, placement.device, mapped(contents), float8)
     module = build_unet(unet.pieces, unet.weights, contents.hints, holding)
-    lost = held if held.itemsize < contents.dtype.itemsize else "as stored"
+    lost: Any = held if held.itemsize < contents.dtype.itemsize else "as stored"
+    lost = (lost, FLOAT8) if float8 else lost
     return DiffusionModel(
         family=family,
         unet=module,

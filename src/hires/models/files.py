@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from hires.errors import ModelFileError
 from hires.models.endings import WEIGHT_SUFFIXES
 from hires.models.hashes import LORA_SHORT, HashCache, legacy_hash
-from hires.models.names import ALIASES, FOLDERS, Entry, close_names, match_name, model_files, split_title
+from hires.models.names import (
+    ALIASES,
+    FOLDERS,
+    Entry,
+    close_names,
+    folded,
+    match_name,
+    model_files,
+    split_title,
+    stem,
+)
 
+VAE_SUFFIXES = tuple(f".vae{suffix}" for suffix in WEIGHT_SUFFIXES)
+"""Of a VAE that lies beside its checkpoint, as A1111 names it."""
 HASHED_ON_DEMAND_BYTES = 20_000_000_000  # a name that is only a hash may cost this much reading, not more
 
 
@@ -42,13 +55,29 @@ class ModelFiles:
         entries: dict[str, Entry] = {}
         for directory in self.directories(kind):
             for path in model_files(directory, suffixes, folders=kind in ("checkpoints", "diffusers")):
+                if kind == "checkpoints" and path.name.lower().endswith(VAE_SUFFIXES):
+                    continue
                 name = str(path.relative_to(directory))
                 entries.setdefault(name, Entry(name, path))
+        if kind == "vae":
+            for directory in self.directories("checkpoints"):
+                for path in model_files(directory, VAE_SUFFIXES, folders=False):
+                    name = str(path.relative_to(directory))
+                    entries.setdefault(name, Entry(name, path))
         return sorted(entries.values(), key=lambda entry: entry.name)
 
     def names(self, kind: str) -> list[str]:
         """Names of all files of a kind, relative to their folder, sorted."""
         return [entry.name for entry in self.entries(kind)]
+
+    def own_vae(self, checkpoint: str) -> str | None:
+        """The listed VAE of a checkpoint's own name, which A1111's "Automatic" takes: beside the checkpoint or among
+        the VAEs, and of several the one with nothing else in its name."""
+        own = folded(stem(PurePath(checkpoint.replace("\\", "/")).name))
+        called = [(folded(entry.path.name), entry.name) for entry in self.entries("vae")]
+        bare = [(re.sub(r"(\.vae)?\.\w+$", "", name), entry) for name, entry in called]
+        near = [(name != own, entry) for name, entry in bare if re.match(re.escape(own) + r"($|[\W_])", name)]
+        return min(near)[1] if near else None
 
     def find(self, kind: str, name: str) -> Path:
         """The file that `name` means: a relative path with either separator, in any case, a unique file name or stem,

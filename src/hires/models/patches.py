@@ -158,18 +158,23 @@ class Hypernetwork(Patch):
 @dataclass(frozen=True)
 class TokenMerging(Patch):
     """Token Merging for Stable Diffusion (Bolya and Hoffman 2023): at the top level alike tokens are averaged before
-    self-attention and spread again after it. One token in each 2x2 block stays; which one follows from sigma."""
+    self-attention and spread again after it. One token in each 2x2 block stays.
+
+    As in ComfyUI which one follows from sigma, and tokens are alike as attention sees them; as A1111 sets its authors'
+    code up (`webui`) it is the first, and they are alike as they come into the layer, before they are normed."""
 
     ratio: float
+    webui: bool = False
 
     def attention(self, attend: Attend, q: Tensor, k: Tensor, v: Tensor, place: Place) -> Tensor:
         height, width = place.size
         merged = int(q.shape[1] * self.ratio)
         if place.crosswise or q.shape[1] != height * width or merged <= 0 or min(place.size) < 2:
             return attend(q, k, v)
-        kept, others = _destinations(height, width, place.sigma, q.device)
+        kept, others = _destinations(height, width, None if self.webui else place.sigma, q.device)
         count = min(merged, len(others))
-        metric = q / q.norm(dim=-1, keepdim=True)
+        alike = place.tokens if self.webui and place.tokens is not None else q
+        metric = alike / alike.norm(dim=-1, keepdim=True)
         likeness, nearest = (metric[:, others] @ metric[:, kept].transpose(1, 2)).max(dim=-1)
         order = likeness.argsort(dim=-1, descending=True)
         gone, left = order[:, :count], order[:, count:]
@@ -195,11 +200,13 @@ class TokenMerging(Patch):
         return result
 
 
-def _destinations(height: int, width: int, sigma: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Token numbers that stay, one of each whole 2x2 block, and all others."""
-    generator = torch.Generator().manual_seed(hash(sigma) & 0x7FFFFFFF)
+def _destinations(height: int, width: int, sigma: float | None, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Token numbers that stay, one of each whole 2x2 block, and all others; without a sigma the first of each block."""
     rows, columns = height // 2, width // 2
-    choice = torch.randint(0, 4, (rows, columns), generator=generator)
+    choice = torch.zeros((rows, columns), dtype=torch.int64)
+    if sigma is not None:
+        generator = torch.Generator().manual_seed(hash(sigma) & 0x7FFFFFFF)
+        choice = torch.randint(0, 4, (rows, columns), generator=generator)
     y = torch.arange(rows)[:, None] * 2 + choice // 2
     x = torch.arange(columns)[None] * 2 + choice % 2
     kept = (y * width + x).flatten()

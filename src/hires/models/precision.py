@@ -53,6 +53,16 @@ class Scratch(threading.local):
         return room.copy_(weight)
 
 
+FLOAT8 = torch.float8_e4m3fn
+FLOAT8_MODES = ("off", "sdxl", "all")
+"""For which families the UNet's linear layers and convolutions are held in 8 bits."""
+
+
+def in_float8(mode: str, family: str) -> bool:
+    """Whether a mode holds the UNet of a family in 8 bits."""
+    return mode == "all" or (mode == "sdxl" and family.startswith("sdxl"))
+
+
 class HeldLinear(nn.Linear):
     """A linear layer whose weights follow its input's precision."""
 

@@ -96,15 +96,19 @@ class ModelStore(ModelFiles):
 
     # ---- loading ----------------------------------------------------------------------------------------------------
 
-    def checkpoint(self, name: str, *, prediction: str | None = None) -> Checkpoint:
-        """A checkpoint, loaded or kept. `prediction` overrides what the file says."""
+    def checkpoint(self, name: str, *, prediction: str | None = None, float8: str = "off") -> Checkpoint:
+        """A checkpoint, loaded or kept. `prediction` overrides what the file says; `float8` is one of FLOAT8_MODES."""
         path = self.find("checkpoints", name)
         identity = self._identity(path)
         embeddings = self.directories("embeddings")
         return self._keep(
-            f"checkpoint {identity} {prediction} {embeddings}",
+            f"checkpoint {identity} {prediction} {embeddings} {float8}",
             lambda: load_checkpoint(
-                path, self.placement, prediction=prediction, embedding_dirs=embeddings, identity=identity
+                path,
+                replace(self.placement, float8=float8),
+                prediction=prediction,
+                embedding_dirs=embeddings,
+                identity=identity,
             ),
         )
 

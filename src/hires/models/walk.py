@@ -21,7 +21,9 @@ Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 @dataclass(frozen=True)
 class Place:
     """Where and when a patch acts: stage ("input", "middle", "output") and number of the block as latent-diffusion
-    counts them, transformer layer within it, self or cross attention; sigma; the latent's size (height, width)."""
+    counts them, transformer layer within it, self or cross attention; sigma; the latent's size (height, width).
+
+    Around attention `tokens` (batch, tokens, channels) are the layer's input before it is normed."""
 
     stage: str
     block: int
@@ -29,6 +31,7 @@ class Place:
     size: tuple[int, int]
     depth: int = 0
     crosswise: bool = False
+    tokens: Tensor | None = field(default=None, compare=False)
 
 
 class Patch:
@@ -121,7 +124,7 @@ class _Pass:
         tokens, inner = module._operate_on_continuous_inputs(h)
         for depth, layer in enumerate(module.transformer_blocks):
             normed = layer.norm1(tokens)
-            place = self.place(stage, block, depth=depth)
+            place = self.place(stage, block, depth=depth, tokens=tokens)
             tokens = tokens + self.attention(layer.attn1, normed, normed, place)
             place = self.place(stage, block, depth=depth, crosswise=True)
             tokens = tokens + self.attention(layer.attn2, layer.norm2(tokens), self.context, place)

@@ -7,9 +7,9 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from hires.errors import SettingError
 from hires.graph.context import Context
@@ -26,6 +26,9 @@ from hires.nodes.texts import EncodedTexts
 from hires.sampling.trajectories import TrajectoryCache
 from hires.tiling.plan import TilePlan
 from hires.tiling.upscale import Edge, Kept, Pixels
+
+if TYPE_CHECKING:
+    from hires.nodes.redraw_brush import DrawApart
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff")
 PLACES = ("input", "output", "temp")
@@ -49,6 +52,11 @@ class Counts:
     tile_calls: int = 0
     computed_steps: int = 0
     reused_steps: int = 0
+
+    def add(self, other: Counts) -> None:
+        """Count what was done elsewhere."""
+        for entry in fields(Counts):
+            setattr(self, entry.name, getattr(self, entry.name) + getattr(other, entry.name))
 
 
 class TempFolder:
@@ -87,6 +95,8 @@ class RunContext(Context):
     texts: EncodedTexts = field(default_factory=EncodedTexts)
     share: ShareTiles | None = None
     """What hands the tiles of one large picture to several workers, where there are any."""
+    apart: DrawApart | None = None
+    """What has them redraw tiles."""
 
     def is_stopped(self) -> bool:
         """Whether the user asked the run to stop; polled before every denoiser call."""

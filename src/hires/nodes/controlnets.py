@@ -55,7 +55,7 @@ def apply_controlnet(
     """Steer by a picture, on the negative side too; strength 0 changes nothing."""
     if strength == 0.0:
         return conditioning
-    return _applied(ControlLink(control_net, image, strength), conditioning, {}, to_uncond=True)
+    return linked(ControlLink(control_net, image, strength), conditioning, {}, to_uncond=True)
 
 
 @node(
@@ -81,10 +81,10 @@ def apply_controlnet_advanced(
         return positive, negative
     link = ControlLink(control_net, image, strength, start_percent, end_percent)
     made: dict[int, ControlLink] = {}
-    return tuple(_applied(link, side, made, to_uncond=False) for side in (positive, negative))  # type: ignore[return-value]
+    return tuple(linked(link, side, made, to_uncond=False) for side in (positive, negative))  # type: ignore[return-value]
 
 
-def _applied(
+def linked(
     link: ControlLink, conditioning: ConditioningList, made: dict[int, ControlLink], *, to_uncond: bool
 ) -> ConditioningList:
     """Every entry with the link behind what it has; entries that had the same share one instance."""

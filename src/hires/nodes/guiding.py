@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 
 from hires.models.handles import DiffusionModel
 from hires.sampling.guidance import Rule
-from hires.sampling.levels import NoiseLevels, continuous_levels, lcm_levels, standard_levels, zero_snr_levels
+from hires.sampling.levels import NoiseLevels, continuous_levels, lcm_levels, levels_of
 
+DOWNCAST = "downcast alphas"
+"""The option of a model whose table is made of rounded alphas."""
 RuleMaker = Callable[[DiffusionModel, NoiseLevels, Sequence[int]], Rule]
 """(model, levels, shape of the latent) -> the rule of a run."""
 
@@ -17,7 +19,7 @@ def noise_levels(model: DiffusionModel) -> NoiseLevels:
     edm = model.options.get("edm")
     if edm is not None:
         return continuous_levels(*edm)
-    base = zero_snr_levels() if model.zero_terminal_snr else standard_levels()
+    base = levels_of(model.zero_terminal_snr, DOWNCAST in model.options)
     return lcm_levels(base) if model.prediction == "lcm" else base
 
 

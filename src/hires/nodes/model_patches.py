@@ -25,7 +25,7 @@ from hires.models.patches import (
 )
 from hires.nodes.guiding import RuleMaker, noise_levels
 from hires.nodes.resolve import resolve
-from hires.nodes.types import Conditioning, Model
+from hires.nodes.types import Conditioning, Dialect, Model
 from hires.sampling.guidance import NoisePredictor, tensor_key
 from hires.sampling.levels import NoiseLevels
 from hires.sampling.rules import ImageCfg, PerpNeg, PerturbedAttention, RescaleCfg, SelfAttentionGuidance
@@ -102,9 +102,11 @@ def hypertile(
 
 
 @node("TomePatchModel", category="model_patches/unet", outputs=("MODEL",))
-def token_merging(*, model: Model, ratio: Annotated[float, Float(0.0, 1.0, 0.01)] = 0.3) -> DiffusionModel:
+def token_merging(
+    *, model: Model, ratio: Annotated[float, Float(0.0, 1.0, 0.01)] = 0.3, dialect: Dialect = "comfyui"
+) -> DiffusionModel:
     """Token merging: like tokens share one self-attention."""
-    return patched(model, TokenMerging(ratio), ratio)
+    return patched(model, TokenMerging(ratio, dialect == "webui"), ratio, *(["webui"] if dialect == "webui" else []))
 
 
 # ---- guidance -------------------------------------------------------------------------------------------------------

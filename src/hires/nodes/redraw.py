@@ -16,8 +16,9 @@ from hires.graph.inputs import Choice, Float, Int, OptionalInput
 from hires.imaging.sizes import check_size
 from hires.nodes.context import RunContext
 from hires.nodes.drawing_webui import WebuiNoise, WebuiOptions
+from hires.nodes.redraw_brush import Brush
 from hires.nodes.redraw_conditioning import SIZES, Sizes
-from hires.nodes.redraw_run import Brush, OnTile, redraw
+from hires.nodes.redraw_run import OnTile, redraw
 from hires.nodes.sampling import Churn, Delta, Eta, RandomSource, SamplerName, SchedulerName
 from hires.nodes.tile_words import TilePrompt, Told, is_told, tiles_told
 from hires.nodes.types import Cfg, Conditioning, Denoise, Dialect, Image, Model, Seed, Steps, Vae

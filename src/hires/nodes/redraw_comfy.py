@@ -13,7 +13,8 @@ from hires.imaging.sizes import check_size
 from hires.models.upscale import UpscaleModel
 from hires.nodes.context import RunContext
 from hires.nodes.image_sizes import image_upscale_with_model
-from hires.nodes.redraw_run import Brush, in_batches, redraw
+from hires.nodes.redraw_brush import Brush
+from hires.nodes.redraw_run import in_batches, redraw
 from hires.nodes.samplers import ChosenSampler, Sampler
 from hires.nodes.types import Conditioning, Denoise, Image, Model, Seed, Sigmas, Steps, Upscaler, Vae
 from hires.sampling.samplers import COMFYUI_SAMPLERS

@@ -79,10 +79,12 @@ def stacked(
 def _stacked_link(
     link: ControlLink, canvas: Canvas, crops: Sequence[Box], size: tuple[int, int], images: int
 ) -> ControlLink:
+    regions = [] if link.region is None else [_hint(link.region, canvas, crop, size) for crop in crops]
+    region = torch.cat([part.expand(images, -1, -1) for part in regions]) if regions else None
     hints = [_hint(link.image, canvas, crop, size) for crop in crops]
     hints = [hint.expand(images, -1, -1, -1) if len(hint) == 1 else hint[:images] for hint in hints]
     previous = None if link.previous is None else _stacked_link(link.previous, canvas, crops, size, images)
-    return replace(link, image=torch.cat(hints), previous=previous)
+    return replace(link, image=torch.cat(hints), previous=previous, region=region)
 
 
 def is_placed(options: dict[str, Any]) -> bool:
@@ -163,20 +165,24 @@ def _cut_link(
     """The link with its hint cut to the crop; entries that shared one share it still."""
     if id(link) not in links:
         previous = None if link.previous is None else _cut_link(link.previous, canvas, crop, size, links)
-        links[id(link)] = replace(link, image=_hint(link.image, canvas, crop, size), previous=previous)
+        region = None if link.region is None else _hint(link.region, canvas, crop, size)
+        links[id(link)] = replace(link, image=_hint(link.image, canvas, crop, size), previous=previous, region=region)
     return links[id(link)]
 
 
 def _hint(image: Tensor, canvas: Canvas, crop: Box, size: tuple[int, int]) -> Tensor:
+    """The part of pictures (batch, height, width, channel), or of masks (batch, height, width)."""
     height, width = canvas.size
+    is_picture = image.ndim == 4
 
     def fit(given: Tensor) -> Tensor:
-        return resample(given.movedim(-1, 1), width, height, "nearest-exact", "center")
+        planes = given.movedim(-1, 1) if is_picture else given[:, None]
+        return resample(planes, width, height, "nearest-exact", "center")
 
     part = canvas.once(image, fit)[..., *crop.slices]
     if tuple(part.shape[-2:]) != size:
         part = resample(part, size[1], size[0], "nearest-exact")
-    return part.movedim(1, -1)
+    return part.movedim(1, -1) if is_picture else part[:, 0]
 
 
 def _told(options: dict[str, Any], canvas: Canvas, crop: Box, size: tuple[int, int]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from hires.graph.declare import Registry
 from hires.nodes import (
     areas,
     conditioning,
+    control_hints,
     controlnets,
     custom_sampling,
     faces,
@@ -73,6 +74,7 @@ def node_registry() -> Registry:
         loras,
         model_patches,
         merging,
+        control_hints,
         controlnets,
         areas,
         image_batches,

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from hires.imaging.batches import repeat_to
 from hires.imaging.resample import resample
@@ -22,7 +23,10 @@ from hires.sampling.levels import NoiseLevels
 
 @dataclass(frozen=True, eq=False)
 class ControlLink:
-    """One application of a ControlNet to an entry, and the one before it. image (batch, height, width, 3) in 0..1."""
+    """One application of a ControlNet to an entry, and the one before it. image (batch, height, width, 3) in 0..1.
+
+    soft: the layers near the picture count less. region (1, height, width) in 0..1 is where it acts.
+    """
 
     net: ControlNet
     image: Tensor
@@ -30,6 +34,8 @@ class ControlLink:
     start_percent: float = 0.0
     end_percent: float = 1.0
     previous: ControlLink | None = None
+    soft: bool = False
+    region: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,20 +50,24 @@ class Steering:
     previous: Steering | None
     key: bytes
     on_cpu: bool = False
-    held: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+    soft: bool = False
+    region: Tensor | None = None
+    held: dict[tuple[str, int, int], Tensor] = field(default_factory=dict)
 
     def residuals(self, seen: Seen) -> Residuals | None:
         """The sum over the chain; None where none acts."""
         before = None if self.previous is None else self.previous.residuals(seen)
         if not self.sigma_end <= seen.sigma <= self.sigma_start:
             return before
-        found = self.net.residuals(seen.x, seen.timestep, seen.context, seen.vector, self._hint(seen))
-        own = _scaled(found, self.strength)
+        found = self.net.residuals(seen.x, seen.timestep, seen.context, seen.vector, self._cuts(seen, "picture"))
+        own = _softened(found, self.strength, self.net.is_adapter) if self.soft else _scaled(found, self.strength)
+        own = own if self.region is None else _within(own, self._cuts(seen, "region"))
         return own if before is None else before + own
 
-    def _hint(self, seen: Seen) -> Tensor:
-        """The picture at the latent's size, cut to what the entries cover, one for each item of the call."""
-        whole = self._whole(seen.size)
+    def _cuts(self, seen: Seen, of: str) -> Tensor:
+        """The picture or the region at the latent's size, cut to what the entries cover, one for each item of the
+        call."""
+        whole = self._whole(seen.size, of)
         cuts = [self._cut(whole, place) for place in seen.places]
         if len(cuts) == 1 and len(cuts[0]) == 1:
             return cuts[0]
@@ -65,14 +75,18 @@ class Steering:
             return repeat_to(cuts[0], seen.batch).repeat(len(seen.x) // seen.batch, 1, 1, 1)
         return torch.cat([repeat_to(part, seen.batch) for part in cuts])
 
-    def _whole(self, size: tuple[int, int]) -> Tensor:
-        """The picture at the size of a latent (height, width), resized once; where the network is, or on the CPU."""
-        if size not in self.held:
+    def _whole(self, size: tuple[int, int], of: str) -> Tensor:
+        """Either at the size of a latent (height, width), resized once; where the network is, or on the CPU."""
+        if (of, *size) not in self.held:
             pixels = self.image.movedim(-1, 1)[:, :3]
+            if of == "region":
+                assert self.region is not None
+                pixels = self.region[:, None]
             whole = resample(pixels, size[1] * HINT_SHRINKS, size[0] * HINT_SHRINKS, "nearest-exact", "center")
-            self.held.clear()
-            self.held[size] = whole if self.on_cpu else whole.to(self.net.placement.device)
-        return self.held[size]
+            for other in [key for key in self.held if key[0] == of]:
+                del self.held[other]
+            self.held[of, *size] = whole if self.on_cpu else whole.to(self.net.placement.device)
+        return self.held[of, *size]
 
     def _cut(self, whole: Tensor, place: Place) -> Tensor:
         h, w, y, x = (side * HINT_SHRINKS for side in place)
@@ -88,6 +102,44 @@ def _scaled(residuals: Residuals, strength: float) -> Residuals:
         {number: tensor * strength for number, tensor in residuals.skips.items()},
         None if residuals.middle is None else residuals.middle * strength,
         {number: tensor * strength for number, tensor in residuals.inputs.items()},
+    )
+
+
+LAYERS, FALL = 12, 0.825
+"""Of SD 1.x's encoder, and what each layer counts of the next one with soft weights."""
+ADAPTER_WEIGHTS = (0.25, 0.62, 0.825, 1.0)
+"""What the four features of a T2I-Adapter count then."""
+
+
+def _softened(residuals: Residuals, strength: float, adapter: bool) -> Residuals:
+    """With the extension's soft weights: the further a layer is from the middle, the less.
+
+    Layers are counted from 12 also where a network has fewer, so that SDXL's middle counts 0.825 ** 3.
+    """
+    if adapter:
+        weights = dict(zip(sorted(residuals.inputs), ADAPTER_WEIGHTS, strict=False))
+        middle = ADAPTER_WEIGHTS[min(len(weights), len(ADAPTER_WEIGHTS) - 1)]
+    else:
+        weights = {number: FALL ** (LAYERS - number) for number in residuals.skips}
+        middle = FALL ** (LAYERS - len(residuals.skips))
+    return Residuals(
+        {number: tensor * (strength * weights[number]) for number, tensor in residuals.skips.items()},
+        None if residuals.middle is None else residuals.middle * (strength * middle),
+        {number: tensor * (strength * weights[number]) for number, tensor in residuals.inputs.items()},
+    )
+
+
+def _within(residuals: Residuals, region: Tensor) -> Residuals:
+    """In a region (1 or n, 1, height, width) alone."""
+
+    def cover(tensor: Tensor) -> Tensor:
+        mask = interpolate(region.to(tensor), size=(tensor.shape[2], tensor.shape[3]), mode="bilinear")
+        return tensor * mask
+
+    return Residuals(
+        {number: cover(tensor) for number, tensor in residuals.skips.items()},
+        None if residuals.middle is None else cover(residuals.middle),
+        {number: cover(tensor) for number, tensor in residuals.inputs.items()},
     )
 
 
@@ -115,9 +167,13 @@ class Steerings:
             facts = (net.identity, net.types, link.strength, start, end)
             digest = hashlib.sha256(repr(facts).encode() + tensor_key(link.image))
             digest.update(b"" if previous is None else previous.key)
+            if link.soft or link.region is not None:
+                digest.update(repr(link.soft).encode() + tensor_key(link.region))
             self._made[id(link)] = Steering(
                 *(net, link.image, link.strength, start, end, previous, digest.digest()),
                 on_cpu=bool(self._model.options.get("hints_on_cpu")),
+                soft=link.soft,
+                region=link.region,
             )
         return self._made[id(link)]
 

@@ -6,14 +6,16 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from hires.graph.declare import node
-from hires.graph.inputs import Bool, Choice, Float, Int
+from hires.graph.inputs import Bool, Choice, Float, Int, OptionalInput
 from hires.models.handles import DiffusionModel
+from hires.models.patches import with_option
+from hires.nodes.guiding import DOWNCAST
 from hires.nodes.types import Model
 from hires.sampling.samplers.webui_uni_pc import SkipType
 from hires.sampling.schedules_webui import ScheduleOptions
 from hires.sampling.skipping import SkippedNegative
 from hires.sampling.state import Option, Plan
-from hires.sampling.webui_names import SAMPLERS, UNIPC_SKIPS, UNIPC_VARIANTS
+from hires.sampling.webui_names import NOISE_SCHEDULES, SAMPLERS, UNIPC_SKIPS, UNIPC_VARIANTS, ZERO_SNR
 
 OPTION = "webui sampling"
 
@@ -69,8 +71,13 @@ def webui_sampling(
     ngms: Annotated[Level, "Below this noise level every second call leaves the negative prompt out."] = 0.0,
     ngms_all: Annotated[bool, Bool(), "Below it, every call."] = False,
     skip_early: Annotated[Share, "The share of the run that begins without the negative prompt."] = 0.0,
+    noise_schedule: Annotated[
+        str, Choice(NOISE_SCHEDULES), OptionalInput, "Zero Terminal SNR: a schedule that ends in noise alone."
+    ] = "Default",
+    downcast_alphas: Annotated[bool, Bool(), OptionalInput, "Alphas rounded to half precision, as before 1.7."] = False,
 ) -> DiffusionModel:
-    """How A1111's samplers space their steps and when they heed the negative prompt, where not as usual."""
+    """How A1111's samplers space their steps and when they heed the negative prompt, where not as usual. The noise
+    schedule and the rounded alphas hold in ComfyUI's dialect too."""
     schedule = ScheduleOptions(schedule_min, schedule_max, schedule_rho, beta_alpha, beta_beta, old_karras)
     unipc: dict[str, Option] = {
         "variant": unipc_variant,
@@ -86,5 +93,9 @@ def webui_sampling(
         skip,  # type: ignore[arg-type]
         SkippedNegative(ngms, ngms_all, skip_early),
     )
-    # what a step depends on is in its schedule and its guidance, not in the network
+    if noise_schedule == ZERO_SNR and not model.zero_terminal_snr:
+        model = replace(with_option(model, "noise schedule", ZERO_SNR, ZERO_SNR), zero_terminal_snr=True)
+    if downcast_alphas:
+        model = with_option(model, DOWNCAST, True, DOWNCAST)
+    # what a step depends on besides is in its schedule and its guidance, not in the network
     return replace(model, options={**model.options, OPTION: options})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from hires.errors import SettingError
 from hires.recipes.draft import Draft, Link
-from hires.sampling.webui_names import UNIPC_SKIPS, UNIPC_VARIANTS
+from hires.sampling.webui_names import NOISE_SCHEDULES, UNIPC_SKIPS, UNIPC_VARIANTS
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,8 @@ class FineSampling:
 
     schedule_min, schedule_max: noise levels that a schedule lies between. ngms: the noise level below which every
     second call of the network (with ngms_all each) leaves the negative prompt out; skip_early: the share of the calls
-    (0..1) before which each one does.
+    (0..1) before which each one does. noise_schedule "Zero Terminal SNR" lets the model's levels end in noise alone,
+    downcast_alphas rounds them as A1111 did before 1.7.
     """
 
     schedule_min: float = 0.0
@@ -35,6 +37,8 @@ class FineSampling:
     ngms: float = 0.0
     ngms_all: bool = False
     skip_early: float = 0.0
+    noise_schedule: str = "Default"
+    downcast_alphas: bool = False
 
     def changed(self) -> dict[str, Any]:
         """What is not as usual, by name."""
@@ -58,8 +62,12 @@ LABELS: Mapping[str, str] = {
     "skip_early": "Skip Early CFG",
     "ngms": "NGMS",
     "ngms_all": "NGMS all steps",
+    "noise_schedule": "Noise Schedule",
+    "downcast_alphas": "Downcast alphas_cumprod",
 }
 """Name -> field of the infotext, in the order in which they are written."""
+OF_THE_LEVELS = ("noise_schedule", "downcast_alphas")
+"""What stands at the end of an infotext, as A1111 writes it."""
 OPTIONS: Mapping[str, str] = {
     "sigma_min": "schedule_min",
     "sigma_max": "schedule_max",
@@ -76,6 +84,8 @@ OPTIONS: Mapping[str, str] = {
     "skip_early_cond": "skip_early",
     "s_min_uncond": "ngms",
     "s_min_uncond_all": "ngms_all",
+    "sd_noise_schedule": "noise_schedule",
+    "use_downcasted_alpha_bar": "downcast_alphas",
 }
 """A1111's option -> name."""
 RANGES: Mapping[str, tuple[float, float]] = {
@@ -88,7 +98,13 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "ngms": (0.0, 1000.0),
     "skip_early": (0.0, 1.0),
 }
-CHOICES: Mapping[str, tuple[str, ...]] = {"unipc_variant": UNIPC_VARIANTS, "unipc_skip": UNIPC_SKIPS}
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "unipc_variant": UNIPC_VARIANTS,
+    "unipc_skip": UNIPC_SKIPS,
+    "noise_schedule": NOISE_SCHEDULES,
+}
+ROUNDED_BEFORE = re.compile(r"[vV]?(0\.\d{1,9}|1\.[0-6]|1\.7\.0(?!-\d{4}|-2[3-9]\d|-22[5-9]|-[3-9]\d\d))(\D|$)")
+"""Versions of A1111 that held its alphas in half precision; no other program's."""
 YES, NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
@@ -141,21 +157,23 @@ def read_value(name: str, text: str) -> Any:
         raise SettingError(f"{LABELS[name]} must be a number, not {text!r}") from error
 
 
-def fine_fields(fine: FineSampling, number: Callable[[float], str]) -> dict[str, Any]:
-    """What an infotext says of them; `number` writes its numbers."""
+def fine_fields(fine: FineSampling, number: Callable[[float], str], *, of_levels: bool = False) -> dict[str, Any]:
+    """What an infotext says of them, or of_levels of those at its end; `number` writes its numbers."""
     changed = fine.changed()
     found: dict[str, Any] = {}
     for name, label in LABELS.items():
-        if name in changed:
+        if name in changed and (name in OF_THE_LEVELS) == of_levels:
             value = changed[name]
             found[label] = value if isinstance(value, bool | str) else number(value)
     return found
 
 
 def fine_in(stated: Mapping[str, str]) -> FineSampling:
-    """What an infotext's fields say."""
+    """What an infotext's fields say, and its version: alphas were rounded before 1.7.0-225."""
     names = {label: name for name, label in LABELS.items()}
     given = {names[label]: read_value(names[label], text) for label, text in stated.items() if label in names and text}
+    if LABELS["downcast_alphas"] not in stated and ROUNDED_BEFORE.match(stated.get("Version", "")):
+        given["downcast_alphas"] = True
     return FineSampling(**given)
 
 

@@ -7,13 +7,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hires.errors import SettingError
 from hires.imaging.resize_modes import RESIZE_MODES as RESIZE_LABELS
 from hires.imaging.upscalers import LATENT_UPSCALERS
+from hires.recipes.controlnets import Shown
 from hires.recipes.draft import Draft, Link
 from hires.recipes.facts import PIX2PIX, ModelFacts
 from hires.recipes.img2img_infotext import img2img_infotext
 from hires.recipes.img2img_request import DIRECTIONS, RESIZE_MODES, Img2Img, Inpaint
-from hires.recipes.txt2img import OverPicture, decoded, encoded, guided_pass, sampled_pass, saved, vae_of
+from hires.recipes.txt2img import (
+    OverPicture,
+    decoded,
+    encoded,
+    faces_restored,
+    guided_pass,
+    loaded,
+    sampled_pass,
+    saved,
+    vae_of,
+)
 
 Facts = Mapping[str, ModelFacts]
 ALPHA = "alpha"
@@ -61,6 +73,7 @@ def img2img(request: Img2Img, sources: Sequence[Source], facts: Facts, batch: in
         if len(sources) > 1:
             picture = draft.add("ImageFromBatch", image=made, batch_index=number, length=1).out()
             latent = draft.add("LatentFromBatch", samples=sampled, batch_index=number, length=1).out()
+        picture = faces_restored(draft, picture, base)
         if request.color_correction:
             picture = draft.add("HiresColorCorrection", image=picture, like=one.image).out()
         text = img2img_infotext(request, facts, index + number, source.digest)
@@ -82,8 +95,8 @@ def is_composite(path: Path) -> bool:
 
 def _prepared(draft: Draft, request: Img2Img, source: Source) -> _Ready:
     """From the file to what is encoded."""
-    loaded = draft.add("LoadImage", image=source.name)
-    image = draft.add("HiresFlatten", image=loaded.out(0), mask=loaded.out(1), background=request.background).out()
+    came = draft.add("LoadImage", image=source.name)
+    image = draft.add("HiresFlatten", image=came.out(0), mask=came.out(1), background=request.background).out()
     inpaint = request.inpaint
     if inpaint is None and request.outpaint is None:
         return _Ready(_resized(draft, request, image))
@@ -173,6 +186,7 @@ def _outpainting_blur(request: Img2Img, inpaint: Inpaint) -> tuple[float, float]
 def _sampled(draft: Draft, request: Img2Img, facts: Facts, ready: Sequence[_Ready], index: int) -> Link:
     """The pictures encoded, masked and sampled."""
     base, part = request.base, guided_pass(request.base)
+    part = replace(part, shown=_shown(request, ready))
     vae = vae_of(draft, base, part.checkpoint)
     image = _joined(draft, [one.image for one in ready])
     latent = encoded(draft, image, vae, base)
@@ -217,6 +231,16 @@ def _sampled(draft: Draft, request: Img2Img, facts: Facts, ready: Sequence[_Read
     return sampled_pass(draft, base, part, facts, latent, index, request.denoise, over)
 
 
+def _shown(request: Img2Img, ready: Sequence[_Ready]) -> Shown:
+    """What ControlNets see of what is drawn: its mask, and where only a part of a picture is drawn which one it is."""
+    part = request.inpaint is not None and request.inpaint.area == "only masked"
+    if part and request.base.controlnets and len(ready) > 1:
+        raise SettingError(
+            "ControlNets cannot steer the masked parts of several pictures at once", "Draw over them one by one."
+        )
+    return Shown(mask=ready[0].mask, area=ready[0].area if part else None)
+
+
 def _masked(draft: Draft, request: Img2Img, mask: Link, latent: Link, facts: Facts, index: int) -> Link:
     """The latent under its mask, with its masked content."""
     inpaint, base = request.inpaint or Inpaint(), request.base
@@ -235,7 +259,7 @@ def _masked(draft: Draft, request: Img2Img, mask: Link, latent: Link, facts: Fac
     return draft.add(
         "HiresLatentFill",
         samples=latent,
-        model=draft.add("CheckpointLoaderSimple", ckpt_name=base.checkpoint).out(0),
+        model=loaded(draft, base, base.checkpoint or "").out(0),
         fill=inpaint.fill,
         seed=(base.seed if varied else base.seed + index) % 2**64,
         rng=base.rng,
@@ -252,7 +276,7 @@ def _shown_area(draft: Draft, request: Img2Img, one: _Ready, latent: Link) -> Li
         "HiresSoftOverlay",
         area=area,
         samples=latent,
-        model=draft.add("CheckpointLoaderSimple", ckpt_name=request.base.checkpoint).out(0),
+        model=loaded(draft, request.base, request.base.checkpoint or "").out(0),
         mask_influence=inpaint.soft.influence,
         difference_threshold=inpaint.soft.threshold,
         difference_contrast=inpaint.soft.difference_contrast,

@@ -11,14 +11,26 @@ from hires.metadata.infotext import Infotext, read_infotext, write_infotext
 from hires.recipes.facts import PIX2PIX, ModelFacts
 from hires.recipes.img2img_request import AREAS, FILLS, OUTPAINTING, RESIZE_MODES, Img2Img, Inpaint, Outpaint
 from hires.recipes.img2img_request import SoftInpainting as Soft
-from hires.recipes.infotext import infotext_fields, number, request_from, unknown_fields
+from hires.recipes.infotext import FACES, MERGING, infotext_fields, number, request_from, unknown_fields
 
 HEAD = (
-    *("Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Model hash", "Model", "VAE hash", "VAE"),
+    *(
+        "Steps",
+        "Sampler",
+        "Schedule type",
+        "CFG scale",
+        "Seed",
+        FACES,
+        "Size",
+        "Model hash",
+        "Model",
+        "VAE hash",
+        "VAE",
+    ),
     *("VAE mode", "VAE tile", "Variation seed", "Variation seed strength", "Seed resize from"),
 )
 """The fields that stand before the strength."""
-AFTER = ("Clip skip", "ENSD", "RNG")
+AFTER = ("Clip skip", "ENSD", MERGING, "RNG")
 """The fields before which A1111 writes the strength."""
 SOFT = {
     "Soft inpainting schedule bias": "bias",
@@ -71,7 +83,7 @@ def img2img_infotext(request: Img2Img, facts: Mapping[str, ModelFacts], index: i
     first = {"Denoising strength": number(request.denoise)}
     if request.inpaint is not None and request.inpaint.mask_weight != 1:
         first["Conditional mask weight"] = number(request.inpaint.mask_weight)
-    ordered = rest[0] | first | {key: before[key] for key in ("Clip skip", "ENSD") if key in before}
+    ordered = rest[0] | first | {key: before[key] for key in AFTER[:-1] if key in before}
     ordered |= ({"Init image hash": digest} if digest else {}) | {"RNG": before["RNG"]} | rest[1]
     ordered |= _soft_fields(request.inpaint) | _inpaint_fields(request.inpaint) | _plain_fields(request)
     ordered |= _outpaint_fields(request.outpaint) | {"Version": version}

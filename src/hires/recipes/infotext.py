@@ -22,6 +22,9 @@ from hires.recipes.tiled import SHRINK_FIELD, read_shrink, read_tiled, shrink_fa
 EMPHASIZED = re.compile(r"[(\[\\]|\bBREAK\b")
 """What the way of emphasis makes a difference for; A1111 writes it for such prompts only."""
 TILING = "Tiling"
+FP8 = "FP8 weight"
+FACES, FACE_WEIGHT = "Face restoration", "Face restoration weight"
+MERGING, MERGING_HIRES = "Token merging ratio", "Token merging ratio hr"
 OLD_TIMELINES = "Old prompt editing timelines"
 TEMPLATES = ("Template", "Negative Template", "Hires template", "Hires negative template")
 """The prompts before their choices were made; the first two under the names that the Dynamic Prompts extension uses."""
@@ -53,6 +56,10 @@ def infotext_fields(
         "Model hash": checkpoint.hash,
         "Model": checkpoint.stem,
     }
+    if request.fp8 != "Disable" and (request.fp8 == "Enable" or checkpoint.family.startswith("sdxl")):
+        fields[FP8] = request.fp8
+    if request.face_restoration and final:
+        fields = {key: fields[key] for key in list(fields)[:5]} | {FACES: request.face_restoration} | fields
     if request.vae:
         fields |= {"VAE hash": facts[request.vae].hash, "VAE": request.vae}
     if request.vae_mode != Txt2Img.vae_mode:
@@ -71,7 +78,13 @@ def infotext_fields(
         fields["Clip skip"] = request.clip_skip
     if request.ensd and request.eta != 0 and uses_ensd(request.sampler):
         fields["ENSD"] = request.ensd
+    if request.token_merging:
+        fields[MERGING] = number(request.token_merging)
+    if hires is not None and (request.token_merging_hires or request.token_merging):
+        fields[MERGING_HIRES] = number(request.token_merging_hires or request.token_merging)
     fields["RNG"] = request.rng
+    if request.face_restoration and final and request.face_weight != Txt2Img.face_weight:
+        fields[FACE_WEIGHT] = number(request.face_weight)
     if request.seamless != "off":
         fields[TILING] = True if request.seamless == "both" else request.seamless
     if request.tiled is not None:
@@ -92,11 +105,13 @@ def infotext_fields(
     fields |= _sampler_fields(request)
     if request.refiner is not None and (final or request.refiner.passes != "second pass"):
         fields |= _refiner_fields(request.refiner, facts)
+    fields |= fine_fields(request.fine, number, of_levels=True)
     if request.dialect != "webui":
         fields["Dialect"] = request.dialect
     if request.original_quirks:
         fields["Original quirks"] = True
-    return fields | request.extra_fields | {"Version": f"hires {__version__}"}
+    beyond = {key: value for key, value in request.extra_fields.items() if key not in fields}
+    return fields | beyond | {"Version": f"hires {__version__}"}
 
 
 def is_emphasized(request: Txt2Img) -> bool:
@@ -148,6 +163,12 @@ def _wording_fields(request: Txt2Img) -> dict[str, Any]:
         texts = (own.prompt, own.negative, own.hires_prompt, own.hires_negative)
         fields |= {key: text for key, text in zip(TEMPLATES, texts, strict=True) if text}
     return fields
+
+
+def _merging_hires(known: _Reader) -> float:
+    """0 where it is the first pass', which A1111 says twice."""
+    ratio: float = known.read(MERGING_HIRES, float, 0.0)
+    return 0.0 if ratio == known.read(MERGING, float, 0.0) else ratio
 
 
 def _templates(info: Infotext) -> Templates | None:
@@ -240,6 +261,11 @@ def request_from(text: str) -> Txt2Img:
         s_tmax=known.read("Sigma tmax", float, 0.0),
         s_noise=known.read("Sigma noise", float, 1.0),
         fine=fine_in(info.fields),
+        fp8=info.fields.get(FP8, Txt2Img.fp8),
+        face_restoration=info.fields.get(FACES, ""),
+        face_weight=known.read(FACE_WEIGHT, float, Txt2Img.face_weight),
+        token_merging=known.read(MERGING, float, 0.0),
+        token_merging_hires=_merging_hires(known),
         dialect=info.fields.get("Dialect", "webui"),
         original_quirks=not info.fields.get("Version", "").startswith("hires") or "Original quirks" in info.fields,
         extra_fields=unknown_fields(info),
@@ -265,6 +291,7 @@ KNOWN = frozenset(
         *("Emphasis", "Eta", "Sigma churn", "Sigma tmin", "Sigma tmax", "Sigma noise", "Dialect", "Original quirks"),
         *("Refiner", "Refiner switch step", "Refiner switch at", "Refiner switch by sampling steps", "Hires refiner"),
         *("Version", "Comma backtrack", "Prompt comments", OLD_TIMELINES, TILING, *TEMPLATES, *FINE_LABELS.values()),
+        *(MERGING, MERGING_HIRES, FACES, FACE_WEIGHT, FP8),
     )
 )
 """The fields that a request reads and writes."""

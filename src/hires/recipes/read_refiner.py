@@ -12,7 +12,7 @@ from hires.graph.workflow import Workflow, WorkflowNode, as_link
 from hires.recipes.request import Refiner
 
 PAIR = "KSamplerAdvanced"
-PATCHES = ("HiresWebuiSampling", "HiresSeamlessModel")
+PATCHES = ("HiresWebuiSampling", "TomePatchModel", "HiresSeamlessModel")
 """What may lie over a model, the uppermost first."""
 OF_THE_WINDOW = ("add_noise", "start_at_step", "end_at_step", "return_with_leftover_noise")
 OF_THE_MODEL = ("model", "positive", "negative", "latent_image")

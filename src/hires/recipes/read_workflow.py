@@ -24,7 +24,7 @@ from hires.recipes.fine_sampling import FineSampling
 from hires.recipes.infotext import number
 from hires.recipes.networks import network_tags
 from hires.recipes.read_refiner import read_refiner
-from hires.recipes.request import HiresFix, Txt2Img
+from hires.recipes.request import FP8_MODES, HiresFix, Txt2Img
 from hires.recipes.sizes import hires_size
 
 ENDS = ("SaveImage", "PreviewImage")
@@ -34,9 +34,13 @@ FOLLOW_FROM_REQUEST = ("schedule_calls", "schedule_calls_before", "negative", "z
 """Options of the A1111 dialect that the recipe sets by itself."""
 TEXT_OPTIONS = ("emphasis", "comma_backtrack", "comments", "old_scheduling")
 LORA_OPTIONS = ("block_weights", "rank")
+NO_PATCHES: Mapping[str, Any] = {"fine": FineSampling(), "seamless": Txt2Img.seamless, "token_merging": 0.0}
 UNDERSTOOD = (
-    *SAMPLER_OPTIONS, *SAMPLER_NUMBERS, *FOLLOW_FROM_REQUEST, "eta", "original", *TEXT_OPTIONS, *LORA_OPTIONS
+    *SAMPLER_OPTIONS, *SAMPLER_NUMBERS, *FOLLOW_FROM_REQUEST, "eta", "original", *TEXT_OPTIONS, *LORA_OPTIONS, "float8"
 )  # fmt: skip
+
+
+FP8_NAMES = {value: name for name, value in FP8_MODES.items()}
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class _Reader:
         self.vae: str | None = None
         self.sides: set[str] = set()
         """Across which sides pictures go on, by the VAEs."""
+        self.faces: dict[str, Any] = {}
 
     def request(self) -> Txt2Img:
         decode = self._picture()
@@ -103,6 +108,7 @@ class _Reader:
             dialect=values.get("dialect", "comfyui"),
             original_quirks=bool(values.get("original", False)),
             **options,
+            **self.faces,
         )
         request = self._with_second(request, first, sampler)
         if self.sides != {request.seamless}:
@@ -115,7 +121,8 @@ class _Reader:
     def _picture(self) -> str:
         """The VAEDecode of the picture that is saved; of several, of the one that needs all that the others need."""
         ends = [node_id for kind in ENDS for node_id in self.workflow.find(kind)]
-        sources = {link.node: end for end in ends if (link := as_link(self.workflow.nodes[end].inputs.get("images")))}
+        links = {end: as_link(self.workflow.nodes[end].inputs.get("images")) for end in ends}
+        sources = {self._before_faces(link.node): end for end, link in links.items() if link is not None}
         decodes = [node for node in sources if self._class(node) == "VAEDecode"]
         if len(decodes) != len(sources) or not decodes:
             odd = next((node for node in sources if node not in decodes), None)
@@ -130,6 +137,16 @@ class _Reader:
                 raise self._refused(node, "it decodes a second picture that is no first pass of the other")
         self.seen |= {*ends, *decodes}
         return last
+
+    def _before_faces(self, node: str) -> str:
+        """What gave the pictures whose faces were restored; the node itself where none were."""
+        if self._class(node) != "HiresRestoreFaces":
+            return node
+        values = self._values(self._check(node, "HiresRestoreFaces"))
+        if values["visibility"] != 1.0:
+            raise self._refused(node, "infotext knows faces that are restored in full")
+        self.faces = {"face_restoration": values["restorer"], "face_weight": values["weight"]}
+        return self._link(node, "image").node
 
     def _second_pass(self, sampler: str, latent: Link) -> tuple[str, HiresFix]:
         values = self._values(sampler)
@@ -196,9 +213,15 @@ class _Reader:
 
     def _patches(self, sampler: str) -> tuple[str, dict[str, Any]]:
         """The model of a sampler, and the request's fields that nodes over it stand for."""
-        model, found = self._link(sampler, "model").node, {"fine": FineSampling(), "seamless": Txt2Img.seamless}
+        model, found = self._link(sampler, "model").node, dict(NO_PATCHES)
         if self._class(model) == "HiresWebuiSampling":
             found["fine"] = FineSampling(**self._values(self._check(model, "HiresWebuiSampling")))
+            model = self._link(model, "model").node
+        if self._class(model) == "TomePatchModel":
+            values = self._values(self._check(model, "TomePatchModel"))
+            if values.get("dialect", "comfyui") != self._values(sampler).get("dialect", "comfyui"):
+                raise self._refused(model, "it merges tokens in another dialect than the sampler draws in")
+            found["token_merging"] = values["ratio"]
             model = self._link(model, "model").node
         if self._class(model) == "HiresSeamlessModel":
             found["seamless"] = self._values(self._check(model, "HiresSeamlessModel"))["sides"]
@@ -230,8 +253,13 @@ class _Reader:
             if name not in free and one[name] != two[name]:
                 raise self._refused(second, f"its {name} is not that of the first pass")
         prompts, own = self._prompts(second), self._prompts(first)
-        if (prompts.clip_skip, prompts.options) != (own.clip_skip, own.options):
+        merged = prompts.options["token_merging"]
+        if merged == 0 < own.options["token_merging"]:
+            raise self._refused(second, "it merges no tokens, and the first pass does")
+        same = {**prompts.options, "token_merging": own.options["token_merging"]}
+        if (prompts.clip_skip, same) != (own.clip_skip, own.options):
             raise self._refused(second, "its text is encoded otherwise than in the first pass")
+        other = merged if merged != own.options["token_merging"] else 0.0
         changes: dict[str, Any] = {
             "cfg": two["cfg"] if two["cfg"] != one["cfg"] else None,
             "sampler": two["sampler_name"] if two["sampler_name"] != one["sampler_name"] else None,
@@ -240,7 +268,7 @@ class _Reader:
             "prompt": prompts.positive if prompts.positive != own.positive else "",
             "negative": prompts.negative if prompts.negative != own.negative else "",
         }
-        return replace(request, hires=replace(request.hires, **changes))
+        return replace(request, token_merging_hires=other, hires=replace(request.hires, **changes))
 
     def _prompts(self, sampler: str) -> _Prompts:
         texts: dict[str, Mapping[str, Any]] = {}
@@ -259,6 +287,7 @@ class _Reader:
         model, patches = self._patches(sampler)
         loader, clip, tags = self._loras(model, clip)
         name = str(self._values(loader)["ckpt_name"])
+        patches["fp8"] = FP8_NAMES[self._values(loader).get("float8", "off")]
         if str(self._values(self._check(clip, "CheckpointLoaderSimple"))["ckpt_name"]) != name:
             raise self._refused(clip, "the text encoder is another checkpoint's than the model")
         options, others = (

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from hires.errors import SettingError
 from hires.imaging.upscalers import same_name
+from hires.recipes.controlnets import Shown
 from hires.recipes.draft import Draft, Link
 from hires.recipes.facts import ModelFacts
 from hires.recipes.infotext import infotext, number
@@ -116,6 +117,8 @@ def check_redrawing(request: Redrawing) -> None:
     """Raise SettingError for the first value that is out of range."""
     if request.base.seamless != "off":
         raise SettingError("a seamless picture cannot be redrawn in tiles, which end within it", "Leave it out.")
+    if request.base.face_restoration:
+        raise SettingError("faces are not restored in tiles", "Restore those of the result: hires upscale.")
     ranges = (
         ("scale", request.scale, 0.05, 16),
         ("denoising strength", request.denoise, 0, 1),
@@ -164,7 +167,8 @@ def begin(
         scaled: dict[str, Any] = {"upscale_method": "lanczos", "width": size[0], "height": size[1], "crop": "disabled"}
         image = draft.add("ImageScale", image=image, **scaled).out()
     checkpoint = base.checkpoint or ""
-    conditioned, vae = guided(draft, base, guided_pass(base), checkpoint, facts), vae_of(draft, base, checkpoint)
+    part = replace(guided_pass(base), shown=Shown(size))
+    conditioned, vae = guided(draft, base, part, checkpoint, facts), vae_of(draft, base, checkpoint)
     words: dict[str, Any] = {} if request.tile_prompts == "regions" else {"tile_prompts": request.tile_prompts}
     if request.tile_prompts == "attention":
         prompt = draft.graph()[conditioned["positive"][0]]["inputs"]

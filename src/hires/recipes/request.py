@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 from hires.errors import SettingError
 from hires.imaging.sizes import check_size, floor_to_latent
 from hires.recipes.controlnets import ControlNetUnit, check_units
-from hires.recipes.fine_sampling import FineSampling, check_fine
+from hires.recipes.fine_sampling import OF_THE_LEVELS, FineSampling, check_fine
 from hires.recipes.sizes import hires_size
 from hires.recipes.tiled import DeepShrink, TiledDiffusion, check_shrink, check_tiled, with_region_seeds
 
 FORMATS = ("png", "jpg", "webp", "avif")
+FP8_MODES = {"Disable": "off", "Enable for SDXL": "sdxl", "Enable": "all"}
+"""A1111's choices, and what loaders call them."""
 SEAMLESS = ("off", "both", "x", "y")
 REFINER_PASSES = ("first pass", "second pass", "both passes")
 RANDOM_SEEDS = 4294967294
@@ -71,6 +73,8 @@ class Txt2Img:
 
     seamless (off, both, x, y) names the sides across which pictures go on: A1111's Tiling.
 
+    vae is a file; "Automatic" one of the checkpoint's own name where there is one; None the checkpoint's own.
+
     vae_mode is how pictures are decoded and encoded (auto, untiled, exact, exact-lowram, exact-disk, fast, blend),
     vae_tile the side of a tile in pixels, where tiles are used.
 
@@ -81,6 +85,14 @@ class Txt2Img:
 
     original_quirks repeats A1111's pictures where hires mends a schedule that stops short of the clean picture
     (DDIM, PLMS, UniPC, KL Optimal); it is set for infotexts that A1111 wrote.
+
+    token_merging is the share (0..1) of the tokens at the network's top level that share their self-attention with
+    like ones; token_merging_hires that of the hires pass, 0 for the same.
+
+    fp8 (Disable, Enable for SDXL, Enable) holds the weights of the UNet's layers in 8 bits: less memory, other numbers.
+
+    face_restoration names who restores the faces of finished pictures (CodeFormer, GFPGAN; "" nobody), face_weight is
+    CodeFormer's: 0 changes a face most, 1 least.
 
     extra_fields are what an infotext says beyond this; they are written again. hashes are the hashes that it states for
     "lora:name" and "embedding:name", by which files that were renamed are found. format (png, jpg, webp, avif) and
@@ -123,6 +135,11 @@ class Txt2Img:
     s_tmax: float = 0.0
     s_noise: float = 1.0
     fine: FineSampling = field(default_factory=FineSampling)
+    token_merging: float = 0.0
+    token_merging_hires: float = 0.0
+    fp8: str = "Disable"
+    face_restoration: str = ""
+    face_weight: float = 0.5
     dialect: str = "webui"
     original_quirks: bool = False
     styles: tuple[str, ...] = ()
@@ -176,9 +193,14 @@ def check_request(request: Txt2Img, max_megapixels: float) -> None:
         check_shrink(request.deep_shrink)
     check_units(request.controlnets)
     _check_seamless(request)
+    _range("token merging ratio", request.token_merging, 0, 1)
+    if request.fp8 not in FP8_MODES:
+        raise SettingError(f"there is no FP8 mode {request.fp8!r}", f"Use one of {', '.join(FP8_MODES)}.")
+    _range("face restoration weight", request.face_weight, 0, 1)
+    _range("token merging ratio of the hires pass", request.token_merging_hires, 0, 1)
     check_fine(request.fine)
-    if request.fine.changed() and request.dialect != "webui":
-        named = ", ".join(request.fine.changed())
+    named = ", ".join(name for name in request.fine.changed() if name not in OF_THE_LEVELS)
+    if named and request.dialect != "webui":
         raise SettingError(f"ComfyUI's dialect has no sampling options ({named})", "Leave out --dialect comfyui.")
 
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 from hires.errors import SettingError
 from hires.recipes.fine_sampling import FineSampling
 from hires.recipes.request import Refiner, Txt2Img
-from hires.sampling.levels import standard_levels
+from hires.sampling.levels import levels_of
 from hires.sampling.samplers import ALIASES, SAMPLERS
 from hires.sampling.samplers.webui_uni_pc import SkipType
 from hires.sampling.schedules import SCHEDULES as COMFYUI_SCHEDULES
@@ -16,6 +16,7 @@ from hires.sampling.schedules_webui import SCHEDULES as WEBUI_SCHEDULES
 from hires.sampling.schedules_webui import ScheduleOptions
 from hires.sampling.webui import SAMPLERS as WEBUI_SAMPLERS
 from hires.sampling.webui import WebuiSampler, WebuiSchedule, resolve, webui_plan, webui_schedule
+from hires.sampling.webui_names import ZERO_SNR
 
 UNIPC = "UniPC"
 COMFYUI_DEFAULT = "normal"
@@ -130,7 +131,7 @@ def switch_step(request: Txt2Img, sampler: str, schedule: str, steps: int, start
     if refiner.by_steps:
         first = next((step for step in range(run) if step / run >= refiner.switch_at), run)
         return start + first
-    levels = standard_levels()
+    levels = levels_of(request.fine.noise_schedule == ZERO_SNR, request.fine.downcast_alphas)
     entry, spacing = chosen(sampler, schedule)
     if isinstance(entry, str) or isinstance(spacing, str):
         sigmas = run_sigmas(*node_names(sampler, schedule, "webui"), steps, levels)

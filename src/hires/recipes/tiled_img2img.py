@@ -15,7 +15,17 @@ from hires.recipes.facts import ModelFacts
 from hires.recipes.infotext import infotext_fields, number
 from hires.recipes.request import Txt2Img
 from hires.recipes.tiled import FIELD, TiledDiffusion, tiled_facts
-from hires.recipes.txt2img import decoded, encoded, enlarged_image, guided, guided_pass, sampled_pass, saved, vae_of
+from hires.recipes.txt2img import (
+    decoded,
+    encoded,
+    enlarged_image,
+    faces_restored,
+    guided,
+    guided_pass,
+    sampled_pass,
+    saved,
+    vae_of,
+)
 from hires.tiling.plan import TilePlan
 
 
@@ -101,6 +111,7 @@ def tiled_img2img(
     if request.denoise > 0:
         model = guided(draft, base, part, part.checkpoint, facts)["model"]
         made = draft.add("HiresSeamIndex", image=made, model=model, source=image).out()
+    made = faces_restored(draft, made, base)
     saved(draft, made, "tiled", tiled_infotext(request, facts, canvas), base)
     return draft.graph()
 

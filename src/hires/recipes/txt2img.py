@@ -7,16 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hires.graph.digest import digest
+from hires.graph.workflow import Output
 from hires.imaging.sizes import LATENT, floor_to_latent
 from hires.imaging.upscalers import LATENT_UPSCALERS, PLAIN, same_name
 from hires.nodes.registry import own_nodes
-from hires.recipes.controlnets import steered
+from hires.recipes.controlnets import Shown, steered
 from hires.recipes.draft import Draft, Link
 from hires.recipes.facts import ModelFacts
 from hires.recipes.fine_sampling import fine_model
 from hires.recipes.infotext import infotext
 from hires.recipes.networks import lay_over, without_tags
-from hires.recipes.request import HiresFix, Refiner, Txt2Img, delivered_size
+from hires.recipes.request import FP8_MODES, HiresFix, Refiner, Txt2Img, delivered_size
 from hires.recipes.samplers import calls_per_step, sampler_inputs, switch_step
 from hires.recipes.sizes import hires_size
 from hires.recipes.tiled import DeepShrink, TiledDiffusion, add_regions, shrink_model, tile_model
@@ -41,6 +42,8 @@ class Pass:
     refiner: Refiner | None
     tiled: TiledDiffusion | None = None
     shrink: DeepShrink | None = None
+    merging: float = 0.0
+    shown: Shown = field(default_factory=Shown)
 
 
 def txt2img(request: Txt2Img, facts: Facts, batch: int = 0) -> dict[str, Any]:
@@ -61,6 +64,7 @@ def txt2img(request: Txt2Img, facts: Facts, batch: int = 0) -> dict[str, Any]:
     vae = vae_of(draft, request, first.checkpoint)
     if request.hires is None:
         made = _seams_said(draft, request, first, facts, decoded(draft, sampled, vae, request))
+        made = faces_restored(draft, made, request)
         saved(draft, made, "txt2img", infotext(request, facts, index), request)
         return draft.graph()
     if request.save_first_pass:
@@ -89,7 +93,8 @@ def second_pass_over(
     if hires.denoise > 0:
         enlarged = sampled_pass(draft, request, second, facts, enlarged, index, denoise=hires.denoise)
     final = decoded(draft, enlarged, vae_of(draft, request, second.checkpoint), request)
-    return _seams_said(draft, request, second, facts, final) if hires.denoise > 0 else final
+    final = _seams_said(draft, request, second, facts, final) if hires.denoise > 0 else final
+    return faces_restored(draft, final, request)
 
 
 def guided_pass(request: Txt2Img) -> Pass:
@@ -109,6 +114,7 @@ def guided_pass(request: Txt2Img) -> Pass:
         refiner=refiner,
         tiled=_tiled(request, FINAL),
         shrink=request.deep_shrink,
+        merging=request.token_merging,
     )
 
 
@@ -132,12 +138,13 @@ def _second_pass(request: Txt2Img, hires: HiresFix, first: Pass) -> Pass:
         calls_before=request.steps * calls_per_step(request.sampler),
         refiner=refiner,
         tiled=_tiled(request, FIRST_PASS),
+        merging=request.token_merging_hires or request.token_merging,
     )
 
 
 def guided(draft: Draft, request: Txt2Img, part: Pass, checkpoint: str, facts: Facts) -> dict[str, Any]:
     """The inputs model, positive and negative of a sampling node, with the prompt's LoRAs and the clip skip."""
-    loader = draft.add("CheckpointLoaderSimple", ckpt_name=checkpoint)
+    loader = loaded(draft, request, checkpoint)
     model, clip = lay_over(draft, loader.out(0), loader.out(1), part.prompt, facts[checkpoint].family, facts)
     if request.clip_skip > 1:
         clip = draft.add("CLIPSetLastLayer", clip=clip, stop_at_clip_layer=-request.clip_skip).out()
@@ -164,11 +171,19 @@ def guided(draft: Draft, request: Txt2Img, part: Pass, checkpoint: str, facts: F
     if part.tiled is not None:
         positive, negative = add_regions(draft, positive, negative, part.tiled, encode)
     second = part.calls_before > 0
-    positive, negative = steered(draft, request, positive, negative, delivered_size(request), second=second)
+    size = delivered_size(request)
+    positive, negative = steered(draft, request, positive, negative, size, second=second, shown=part.shown)
     if request.seamless != "off":
         model = draft.add("HiresSeamlessModel", model=model, sides=request.seamless).out()
-    model = fine_model(draft, _patched(draft, model, part), request.fine)
+    if part.merging > 0:
+        model = draft.add("TomePatchModel", model=model, ratio=part.merging, **_dialect(request)).out()
+    model = _patched(draft, fine_model(draft, model, request.fine), part)
     return {"model": model, "positive": positive, "negative": negative}
+
+
+def _dialect(request: Txt2Img) -> dict[str, Any]:
+    """For nodes that have ComfyUI's numbers unless they are told otherwise."""
+    return {"dialect": request.dialect} if request.dialect == "webui" else {}
 
 
 def _patched(draft: Draft, model: Link, part: Pass) -> Link:
@@ -323,12 +338,18 @@ def enlarged_image(draft: Draft, upscaler: str, image: Link, width: int, height:
     ).out()
 
 
+def loaded(draft: Draft, request: Txt2Img, checkpoint: str) -> Output:
+    """A checkpoint's loader, with the precision of its weights."""
+    how = {} if request.fp8 == Txt2Img.fp8 else {"float8": FP8_MODES[request.fp8]}
+    return draft.add("CheckpointLoaderSimple", ckpt_name=checkpoint, **how)
+
+
 def vae_of(draft: Draft, request: Txt2Img, checkpoint: str) -> Link:
     """The request's VAE, or the checkpoint's own."""
     if request.vae:
         vae = draft.add("VAELoader", vae_name=request.vae).out()
     else:
-        vae = draft.add("CheckpointLoaderSimple", ckpt_name=checkpoint).out(2)
+        vae = loaded(draft, request, checkpoint).out(2)
     if request.seamless == "off":
         return vae
     return draft.add("HiresSeamlessVAE", vae=vae, sides=request.seamless).out()
@@ -338,6 +359,14 @@ def decoded(draft: Draft, latent: Link, vae: Link, request: Txt2Img) -> Link:
     """The picture of a latent, in the request's VAE mode."""
     how = _vae_mode(request)
     return draft.add("HiresVAEDecode" if how else "VAEDecode", samples=latent, vae=vae, **how).out()
+
+
+def faces_restored(draft: Draft, image: Link, request: Txt2Img) -> Link:
+    """Pictures with their faces restored, where the request asks for it."""
+    if not request.face_restoration:
+        return image
+    how: dict[str, Any] = {"restorer": request.face_restoration, "visibility": 1.0, "weight": request.face_weight}
+    return draft.add("HiresRestoreFaces", image=image, **how).out()
 
 
 def encoded(draft: Draft, image: Link, vae: Link, request: Txt2Img) -> Link:

@@ -115,20 +115,24 @@ def scaled_linear_levels(beta_start: float, beta_end: float) -> NoiseLevels:
 @functools.cache
 def zero_snr_levels() -> NoiseLevels:
     """The same, shifted and scaled so that the last level is (nearly) pure noise (Lin et al. 2023)."""
-    root = np.sqrt(1.0 / (_training_sigmas() ** 2 + 1.0))
-    first, last = root[0], root[-1]
-    alpha_bar = ((root - last) * first / (first - last)) ** 2
-    alpha_bar[-1] = ZERO_TERMINAL_ALPHA_BAR
-    return _levels(np.sqrt((1.0 - alpha_bar) / alpha_bar))
+    return _of_alpha_bar(_zero_terminal(_alpha_bar(_training_sigmas())))
 
 
 @functools.cache
 def downcast_levels(zero_snr: bool = False) -> NoiseLevels:
-    """A1111's `use_downcasted_alpha_bar`: alpha-bar rounded to half precision, as versions before 1.7 had it."""
-    sigmas = (zero_snr_levels() if zero_snr else standard_levels()).sigmas.double()
-    alpha_bar = (1.0 / (sigmas**2 + 1.0)).half().double().numpy()
-    alpha_bar = np.maximum(alpha_bar, ZERO_TERMINAL_ALPHA_BAR)
-    return _levels(np.sqrt((1.0 - alpha_bar) / alpha_bar))
+    """A1111's `use_downcasted_alpha_bar`: alpha-bar rounded to half precision, as versions before 1.7 had it.
+
+    With zero_snr the rounded values are shifted and scaled; in A1111 that overflows at the last level.
+    """
+    alpha_bar = _alpha_bar(_training_sigmas()).astype(np.float16).astype(np.float64)
+    return _of_alpha_bar(_zero_terminal(alpha_bar) if zero_snr else alpha_bar)
+
+
+def levels_of(zero_snr: bool, downcast: bool = False) -> NoiseLevels:
+    """The table of a model of the common schedule, as A1111's options change it."""
+    if downcast:
+        return downcast_levels(zero_snr)
+    return zero_snr_levels() if zero_snr else standard_levels()
 
 
 def lcm_levels(levels: NoiseLevels | None = None) -> NoiseLevels:
@@ -181,6 +185,22 @@ def _training_sigmas(start: float = BETA_START, end: float = BETA_END) -> np.nda
     betas = np.linspace(start**0.5, end**0.5, TRAINING_STEPS, dtype=np.float64) ** 2
     alpha_bar = np.cumprod(1.0 - betas)
     return np.sqrt((1.0 - alpha_bar) / alpha_bar)
+
+
+def _alpha_bar(sigmas: np.ndarray) -> np.ndarray:
+    return 1.0 / (sigmas**2 + 1.0)
+
+
+def _zero_terminal(alpha_bar: np.ndarray) -> np.ndarray:
+    root = np.sqrt(alpha_bar)
+    first, last = root[0], root[-1]
+    shifted = ((root - last) * first / (first - last)) ** 2
+    shifted[-1] = ZERO_TERMINAL_ALPHA_BAR
+    return shifted
+
+
+def _of_alpha_bar(alpha_bar: np.ndarray) -> NoiseLevels:
+    return _levels(np.sqrt((1.0 - alpha_bar) / alpha_bar))
 
 
 def _levels(sigmas: np.ndarray) -> NoiseLevels:

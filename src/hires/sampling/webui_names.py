@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 UNIPC_VARIANTS = ("bh1", "bh2", "vary_coeff")
 UNIPC_SKIPS = ("time_uniform", "time_quadratic", "logSNR")
+ZERO_SNR = "Zero Terminal SNR"
+NOISE_SCHEDULES = ("Default", ZERO_SNR)
 
 
 @dataclass(frozen=True)

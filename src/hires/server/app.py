@@ -24,6 +24,7 @@ from hires.server import (
     routes_desk,
     routes_drawing,
     routes_gallery,
+    routes_trash,
 )
 from hires.server.comfy.mount import mount
 from hires.server.editor import editor_folder, mount_editor
@@ -68,7 +69,7 @@ def create_app(
 
     app = FastAPI(title="hires", version=__version__, lifespan=life, docs_url=None, redoc_url=None)
     app.state.server = server
-    for part in (routes_drawing, routes_desk, extras, progress, lists, controlnet, machine, pages):
+    for part in (routes_drawing, routes_desk, routes_trash, extras, progress, lists, controlnet, machine, pages):
         app.include_router(part.router)
     app.include_router(routes_gallery.router)
     for place in routes_gallery.EDITOR_PLACES:

@@ -17,6 +17,7 @@ from hires.server.faults import Refused
 from hires.text.syntax_webui import split_networks
 
 NOTHING = ("", "none", "automatic")
+AUTOMATIC = "automatic"
 SAME = "use same "
 SEEDS = 2**64
 LATENT = "Latent"
@@ -28,7 +29,6 @@ WITH_ETA = ("ddim_timesteps", "ddim_cfg_pp")
 
 def request_of(body: Drawn, options: Mapping[str, Any]) -> Txt2Img:
     """What txt2img and img2img share. With `infotext`, it fills what the client did not set."""
-    _refuse_absent(body)
     asked = _Asked(body, options)
     base = asked.base
     request = replace(
@@ -47,10 +47,13 @@ def request_of(body: Drawn, options: Mapping[str, Any]) -> Txt2Img:
         batch_count=body.n_iter,
         refiner=_refiner(asked),
         seamless=_seamless(asked),
+        **_faces(asked),
         **_sampler(asked),
         **_seed_resize(asked),
         **_by_options(options),
     )
+    if request.vae is None and str(options["sd_vae"]).lower() == AUTOMATIC and not asked.from_text:
+        request = replace(request, vae=options["sd_vae"])  # an infotext names the VAE that was loaded, if any was
     request = replace(request, **_sigmas(asked, request.sampler), fine=_fine(asked))
     if body.disable_extra_networks:
         request = replace(request, prompt=split_networks(request.prompt)[0])
@@ -86,12 +89,6 @@ def _from_text(text: str, options: Mapping[str, Any]) -> Txt2Img:
     if options["disable_weights_auto_swap"]:
         request = replace(request, checkpoint=None)
     return request
-
-
-def _refuse_absent(body: Drawn) -> None:
-    """Methods that are not here, asked for."""
-    if body.restore_faces:
-        raise SettingError("restore_faces is not there while drawing", "Restore faces by the extra-single-image route.")
 
 
 def _seed(value: int) -> int:
@@ -141,6 +138,17 @@ def _seamless(asked: _Asked) -> str:
     return "both" if asked.options["tiling"] else asked.base.seamless
 
 
+def _faces(asked: _Asked) -> dict[str, Any]:
+    """Who restores faces: the model of the options, where the client, an infotext or the options ask for it."""
+    options, base = asked.options, asked.base
+    wanted = asked.body.restore_faces
+    if wanted is None and asked.from_text and base.face_restoration:
+        return {}
+    if not (options["face_restoration"] if wanted is None else wanted):
+        return {"face_restoration": ""}
+    return {"face_restoration": options["face_restoration_model"], "face_weight": options["code_former_weight"]}
+
+
 def _fine(asked: _Asked) -> FineSampling:
     """What the options say of schedules and guidance, over an infotext's; a client's own NGMS before both."""
     fine = fine_from_options(asked.options, asked.base.fine)
@@ -164,6 +172,9 @@ def _by_options(options: Mapping[str, Any]) -> dict[str, Any]:
         ("comma_padding_backtrack", "comma_backtrack", 20),
         ("eta_noise_seed_delta", "ensd", 0),
         ("use_old_scheduling", "old_scheduling", False),
+        ("fp8_storage", "fp8", "Disable"),
+        ("token_merging_ratio", "token_merging", 0.0),
+        ("token_merging_ratio_hr", "token_merging_hires", 0.0),
     ):
         if options[key] != default:
             found[name] = options[key]

@@ -34,6 +34,8 @@ def img2img_request(body: ImageToImage, options: Mapping[str, Any], always_on: M
     """A request of the img2img route."""
     if body.latent_mask is not None:
         raise SettingError("latent_mask is not there in this interface", "Send the mask as `mask`.")
+    own = options["token_merging_ratio_img2img"]
+    options = {**options, "token_merging_ratio": own or options["token_merging_ratio"]}
     base = replace(request_of(body, options), hires=None)
     text = (body.infotext or "").strip()
     behind = img2img_from(text) if text else Img2Img()

@@ -11,7 +11,6 @@ from typing import Any
 from hires.api import Engine
 from hires.errors import SettingError
 from hires.recipes.controlnets import ControlNetUnit
-from hires.recipes.img2img_request import Img2Img
 from hires.recipes.request import with_seeds
 from hires.server import planning
 from hires.server.always import tiled_img2img, with_always_on
@@ -89,7 +88,7 @@ def _txt2img_steps(asked: Asked, body: TextToImage, chooser: random.Random) -> l
     if asked.title in GRIDS:
         grid = (asked.title, body.script_args, request, None)
         return planning.grid_steps(asked.engine, asked.job, asked.finished, *grid)
-    return planning.txt2img_steps(asked.engine, asked.job, with_seeds(request, chooser))
+    return planning.txt2img_steps(asked.engine, with_seeds(request, chooser))
 
 
 def img2img(asked: Asked, body: ImageToImage) -> Made:
@@ -111,36 +110,32 @@ def _img2img_steps(asked: Asked, body: ImageToImage, over: Over, chooser: random
     tiled = tiled_img2img(request.base, request.denoise, asked.always_on)
     plain = {key: args for key, args in asked.always_on.items() if key != "tiled diffusion"}
     units = asked.units(over.pictures[0])
-    _check_units(units, request, title, tiled is not None)
+    _check_units(units, title, tiled is not None)
     request = replace(request, base=replace(with_always_on(request.base, plain), controlnets=units))
     if title in UPSCALING:
-        return planning.redraw_steps(engine, job, redrawing(title, request, body.script_args, engine.store), over)
+        return planning.redraw_steps(engine, redrawing(title, request, body.script_args, engine.store), over)
     if tiled is not None and title in ("", LINES) and over.mask is None and request.base.batch_size == 1:
         base = replace(request.base, tiled=tiled.base.tiled)
-        return planning.tiled_steps(engine, job, replace(tiled, base=base), over)
+        return planning.tiled_steps(engine, replace(tiled, base=base), over)
     if tiled is not None:
         request = request.of(tiled=tiled.base.tiled)
     if title in GRIDS:
         return planning.grid_steps(engine, job, asked.finished, title, body.script_args, request, over)
     if title == "loopback":
-        return planning.loopback_steps(engine, job, request, over, loopback(asked.values(body)))
+        return planning.loopback_steps(engine, request, over, loopback(asked.values(body)))
     if title in OUTPAINTING:
         if over.mask is not None:
             raise SettingError("outpainting makes its own mask", "Leave out the mask.")
         request = outpainting(request, asked.values(body), noise=OUTPAINTING[title])
     options = asked.options_of(body)
     masks = (bool(options["return_mask"]), bool(options["return_mask_composite"]))
-    return planning.img2img_steps(engine, job, request, over, masks)
+    return planning.img2img_steps(engine, request, over, masks)
 
 
-def _check_units(units: Sequence[ControlNetUnit], request: Img2Img, title: str, tiled: bool) -> None:
-    """ControlNets steer a whole picture that is drawn at once."""
-    if not units:
-        return
-    if title in (*UPSCALING, *OUTPAINTING) or tiled:
+def _check_units(units: Sequence[ControlNetUnit], title: str, tiled: bool) -> None:
+    """ControlNets know no canvas that grows, nor one that is drawn in joined tiles."""
+    if units and (title in OUTPAINTING or tiled):
         raise SettingError(f"ControlNet does not go with {title or 'Tiled Diffusion over a picture'}", "Leave one out.")
-    if request.inpaint is not None and request.inpaint.area != "whole picture":
-        raise SettingError("ControlNet does not go with inpainting only masked", "Send inpaint_full_res false.")
 
 
 def _drawn(asked: Asked, steps: Sequence[Step], body: Drawn) -> Made:

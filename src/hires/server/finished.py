@@ -41,6 +41,15 @@ class Finished:
         """For what is not to be saved."""
         return self._roots[OWN]
 
+    def know(self, root: str, folder: Path) -> None:
+        """Keep account of files below a further folder as well; they are no results."""
+        self._roots[root] = folder.resolve()
+
+    def before(self, root: str) -> list[Path]:
+        """The files below a root that this job gave their names before a kill and that are as it wrote them."""
+        files = [(self._roots[root] / name, known) for own, name, known in self._written if own == root]
+        return [path for path, known in files if path.is_file() and digest_of(path) == known]
+
     # The files, as whoever writes them asks and tells
 
     def earlier(self, folder: Path, stem: str, digest: str) -> Path | None:

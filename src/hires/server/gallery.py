@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from hires.errors import HiresError, SettingError
 from hires.gallery.index import DEEPEST, GalleryIndex
 from hires.gallery.thumbnails import Thumbnails
-from hires.gallery.trash import Trash
+from hires.gallery.trash import TRASH, Trash
 from hires.settings import Settings
 
 SECONDS_TO_LOOK = 2.0
@@ -53,6 +53,13 @@ class Gallery:
         restored = self.trash.restore(deletion, name)
         self._see()
         return restored
+
+    def empty(self, deletions: Collection[str] | None = None) -> tuple[int, int]:
+        """Delete what is in the trash for good, of some deletions or of all; how many pictures and bytes that was."""
+        gone = self.trash.empty(deletions)
+        for one in gone:
+            self.thumbnails.forget(f"{TRASH}/{one.deletion}/{one.name}")
+        return len(gone), sum(one.bytes for one in gone)
 
     def _see(self) -> None:
         """Look after a change: what another thread has just looked at may be older."""

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from hires.api import Engine
 
 
+SAID = "said"
+"""The note of a job that holds what came of it, in lines, where that is no picture."""
+
+
 @dataclass(frozen=True)
 class Accepted:
     """A request that was checked: as it is stored, and what is told of it."""

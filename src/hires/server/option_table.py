@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hires.recipes.fine_sampling import server_options
-from hires.sampling.webui_names import UNIPC_SKIPS, UNIPC_VARIANTS
+from hires.sampling.webui_names import NOISE_SCHEDULES, UNIPC_SKIPS, UNIPC_VARIANTS
 
 Use = Literal["acts", "kept", "only"]
 
@@ -65,6 +65,13 @@ OPTIONS: Mapping[str, Option] = {
         use_old_scheduling=False,
         live_previews_enable=True,
         tiling=False,
+        fp8_storage="Disable",
+        face_restoration=False,
+        face_restoration_model="CodeFormer",
+        code_former_weight=0.5,
+        token_merging_ratio=0.0,
+        token_merging_ratio_img2img=0.0,
+        token_merging_ratio_hr=0.0,
         **server_options(),
     ),
     **_table(
@@ -95,8 +102,6 @@ OPTIONS: Mapping[str, Option] = {
         SCUNET_tile=256,
         SCUNET_tile_overlap=8,
         realesrgan_enabled_models=["R-ESRGAN 4x+", "R-ESRGAN 4x+ Anime6B"],
-        face_restoration_model="CodeFormer",
-        code_former_weight=0.5,
         hires_fix_show_sampler=False,
         hires_fix_show_prompts=False,
     ),
@@ -109,18 +114,12 @@ OPTIONS: Mapping[str, Option] = {
         sdxl_refiner_high_aesthetic_score=6.0,
         sd_vae_encode_method="Full",
         sd_vae_decode_method="Full",
-        sd_noise_schedule="Default",
         pad_cond_uncond=False,
         pad_cond_uncond_v0=False,
-        token_merging_ratio=0.0,
-        token_merging_ratio_img2img=0.0,
-        token_merging_ratio_hr=0.0,
-        face_restoration=False,
         use_old_emphasis_implementation=False,
         no_dpmpp_sde_batch_determinism=False,
         use_old_hires_fix_width_height=False,
         hires_fix_use_firstpass_conds=False,
-        use_downcasted_alpha_bar=False,
         enable_quantization=False,
         grid_format="png",
         webp_lossless=False,
@@ -135,13 +134,17 @@ OPTIONS: Mapping[str, Option] = {
         add_vae_hash_to_info=True,
         add_version_to_infotext=True,
         ldsr_steps=100,
+        cache_fp16_weight=False,
     ),
 }
 CHOICES: Mapping[str, tuple[str, ...]] = {
+    "fp8_storage": ("Disable", "Enable for SDXL", "Enable"),
+    "face_restoration_model": ("CodeFormer", "GFPGAN"),
     "samples_format": ("png", "jpg", "jpeg", "webp", "avif"),
     "randn_source": ("GPU", "CPU", "NV"),
     "hires_fix_refiner_pass": ("first pass", "second pass", "both passes"),
     "uni_pc_variant": UNIPC_VARIANTS,
     "uni_pc_skip_type": UNIPC_SKIPS,
+    "sd_noise_schedule": NOISE_SCHEDULES,
     "emphasis": ("None", "Ignore", "Original", "No norm", "ComfyUI"),
 }

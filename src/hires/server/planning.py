@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hires.api import Engine
+from hires.api import Engine, OnEvent
 from hires.drawn import Drawn, Redrawn
 from hires.errors import SettingError
 from hires.gridding.drawing import CellDone
@@ -26,6 +26,7 @@ from hires.recipes.infotext import infotext
 from hires.recipes.redraw import Redrawing
 from hires.recipes.request import Txt2Img
 from hires.recipes.tiled_img2img import TiledImg2Img
+from hires.server.beside import Draw
 from hires.server.finished import Finished
 from hires.server.running import Step, batches
 from hires.server.work import Job
@@ -52,17 +53,16 @@ class Over:
         return self.pictures[0]
 
 
-def txt2img_steps(engine: Engine, job: Job, request: Txt2Img) -> list[Step]:
+def txt2img_steps(engine: Engine, request: Txt2Img) -> list[Step]:
     """The batches of a txt2img request."""
     request, facts = engine.prepare(request)
     passes = 2 if request.hires is not None and request.hires.denoise > 0 else 1
-    return [
-        _step(batch, facts, partial(_drawn, engine.txt2img, batch, job), passes) for batch in batches(engine, request)
-    ]
+    steps = [_step(batch, facts, partial(_drawn, Engine.txt2img, batch), passes) for batch in batches(engine, request)]
+    return [replace(step, is_apart=True) for step in steps]
 
 
 def img2img_steps(
-    engine: Engine, job: Job, request: Img2Img, over: Over, masks: tuple[bool, bool] = (False, False)
+    engine: Engine, request: Img2Img, over: Over, masks: tuple[bool, bool] = (False, False)
 ) -> list[Step]:
     """The batches of an img2img request; several pictures are the images of a batch. `masks`: whether the mask and the
     masked composite of each picture are answered with, be they saved or not."""
@@ -75,15 +75,17 @@ def img2img_steps(
     found = []
     for batch in batches(engine, request.base):
         own = replace(request, base=batch)
-        draw = partial(_with_masks, partial(engine.img2img, list(over.pictures), mask=over.mask), own, job, masks)
-        step = replace(_step(batch, facts, draw), text=partial(img2img_infotext, own, facts))
+        step = _step(batch, facts, partial(_with_masks, over, own, masks))
+        step = replace(step, text=partial(img2img_infotext, own, facts), is_apart=True)
         found.append(replace(step, is_only_sent=lambda path: is_mask(path) and not kept[is_composite(path)]))
     return found
 
 
-def _with_masks(draw: Callable[..., Drawn], request: Img2Img, job: Job, masks: tuple[bool, bool]) -> list[Path]:
+def _with_masks(
+    over: Over, request: Img2Img, masks: tuple[bool, bool], engine: Engine, on_event: OnEvent
+) -> list[Path]:
     """Each picture, and behind it those of its mask and masked composite that are answered with."""
-    drawn = draw(request, on_event=job)
+    drawn = engine.img2img(list(over.pictures), request, mask=over.mask, on_event=on_event)
     each = len(drawn.masks) // len(drawn.paths)
     found = []
     for number, path in enumerate(drawn.paths):
@@ -92,24 +94,30 @@ def _with_masks(draw: Callable[..., Drawn], request: Img2Img, job: Job, masks: t
     return found
 
 
-def _drawn(draw: Callable[..., Drawn | Redrawn], request: Any, job: Job) -> list[Path]:
-    return draw(request, on_event=job).paths
+def _drawn(draw: Callable[..., Drawn | Redrawn], request: Any, engine: Engine, on_event: OnEvent) -> list[Path]:
+    return draw(engine, request, on_event=on_event).paths
 
 
-def loopback_steps(engine: Engine, job: Job, request: Img2Img, over: Over, loops: Loopback) -> list[Step]:
+def _drawn_over(
+    draw: Callable[..., Drawn | Redrawn], picture: Path, request: Any, engine: Engine, on_event: OnEvent
+) -> list[Path]:
+    return draw(engine, picture, request, on_event=on_event).paths
+
+
+def loopback_steps(engine: Engine, request: Img2Img, over: Over, loops: Loopback) -> list[Step]:
     """Loopback: all its loops, which cannot be skipped one by one, since each begins from the one before."""
     size = open_picture(over.only, int(engine.settings.max_megapixels * 1e6)).size
     ready, facts = engine.prepare_img2img(request, size)
 
-    def draw() -> list[Path]:
-        drawn = loop_back(engine, over.only, replace(ready, scale=0.0), loops, mask=over.mask, on_event=job)
+    def draw(engine: Engine, on_event: OnEvent) -> list[Path]:
+        drawn = loop_back(engine, over.only, replace(ready, scale=0.0), loops, mask=over.mask, on_event=on_event)
         return [path for one in drawn for path in one.paths]
 
     step = _step(replace(ready.base, batch_size=1, batch_count=1), facts, draw, loops.loops)
     return [replace(step, is_whole=False)]
 
 
-def redraw_steps(engine: Engine, job: Job, request: Redrawing, over: Over) -> list[Step]:
+def redraw_steps(engine: Engine, request: Redrawing, over: Over) -> list[Step]:
     """SD upscale and Ultimate SD upscale: a step a variant."""
     request, facts = engine.prepare_redraw(request)
     picture = over.only
@@ -118,20 +126,19 @@ def redraw_steps(engine: Engine, job: Job, request: Redrawing, over: Over) -> li
     for number in range(count):
         batch = replace(request.base, batch_count=1, seed=request.base.seed + number)
         own = replace(request, base=batch)
-        draw = partial(_drawn, partial(engine.redraw, picture), own, job)
+        draw = partial(_drawn_over, Engine.redraw, picture, own)
         found.append(replace(_step(batch, facts, draw), is_whole=False))
     return found
 
 
-def tiled_steps(engine: Engine, job: Job, request: TiledImg2Img, over: Over) -> list[Step]:
+def tiled_steps(engine: Engine, request: TiledImg2Img, over: Over) -> list[Step]:
     """Tiled Diffusion over a picture: a step a variant."""
     picture = over.only
     size = open_picture(picture, int(engine.settings.max_megapixels * 1e6)).size
     request, facts = engine.prepare_tiled(request, *size)
-    return [
-        _step(batch, facts, partial(_drawn, partial(engine.tiled, picture), replace(request, base=batch), job))
-        for batch in batches(engine, request.base)
-    ]
+    own = [replace(request, base=batch) for batch in batches(engine, request.base)]
+    steps = [_step(one.base, facts, partial(_drawn_over, Engine.tiled, picture, one)) for one in own]
+    return [replace(step, is_apart=True) for step in steps]
 
 
 def grid_steps(
@@ -156,18 +163,19 @@ def grid_steps(
         if folder is not None:
             finished.add(folder / name for name in cell.cell.pictures)
 
-    def draw() -> list[Path]:
+    def draw(engine: Engine, on_event: OnEvent) -> list[Path]:
         job.by_cells = True
         folder = finished.folder_of(0)
         with engine.recording(None):  # a grid keeps its own account
             if folder is not None and (folder / RECORD).is_file():
                 drawn = read_record(folder).with_state(DONE)
                 finished.add(folder / name for cell in drawn for name in cell.pictures)
-                made = engine.grid(folder, on_event=job, on_cell=count)
+                made = engine.grid(folder, on_event=on_event, on_cell=count)
             else:
                 if folder is not None and folder.is_dir() and not any(folder.iterdir()):
                     folder.rmdir()
-                made = engine.grid(grid, on_event=job, on_cell=count, on_folder=partial(finished.intend_folder, 0))
+                told = partial(finished.intend_folder, 0)
+                made = engine.grid(grid, on_event=on_event, on_cell=count, on_folder=told)
         if len(made.failed) == len(made.record.cells):
             raise SettingError(made.failed[0].error or "no cell could be drawn")
         return made.paths
@@ -182,6 +190,6 @@ def grid_steps(
     return [replace(step, is_sheet=lambda path: path.parent.name != CELLS)]
 
 
-def _step(batch: Txt2Img, facts: Facts, draw: Callable[[], Sequence[Path]], passes: int = 1) -> Step:
+def _step(batch: Txt2Img, facts: Facts, draw: Draw, passes: int = 1) -> Step:
     family = facts[batch.checkpoint or ""].family
     return Step(draw, batch, lambda index: infotext(batch, facts, index), passes, family)

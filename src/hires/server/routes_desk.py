@@ -13,6 +13,7 @@ from hires.jobs.record import Job, JobError, State
 from hires.server.bodies import Body
 from hires.server.desk import Desk
 from hires.server.faults import Refused
+from hires.server.kind import SAID
 from hires.server.state import Server, server_of
 
 router = APIRouter(prefix="/hires/v1", tags=["jobs"])
@@ -190,6 +191,7 @@ def described(desk: Desk, job: Job) -> dict[str, Any]:
     }
     told |= {"state": job.state.value, "share": job.share, "results": list(job.results), "error": job.error}
     told["unsaved"] = len(desk.unsaved(job))
+    told |= {SAID: job.notes[SAID]} if SAID in job.notes else {}
     live = desk.live(job.id)
     if live is not None:
         told |= {"share": live.share, "live": {"seconds_left": live.seconds_left, "text": live.text}}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial as partial_of
 from pathlib import Path
@@ -17,10 +17,14 @@ from hires.metadata.files import picture_texts, save_png, write_numbered
 from hires.recipes.img2img import is_mask
 from hires.recipes.request import Txt2Img
 from hires.recipes.wording import with_prompts_of
+from hires.server.beside import Beside, Draw, OneByOne
 from hires.server.finished import Finished
 from hires.server.work import Job, Work
+from hires.workers.turns import KeptRuns
 
 BEFORE_HIRES = "before-highres-fix"
+AHEAD = "ahead"
+"""The folder of what was finished before its turn, in that of what a job makes for itself."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,11 @@ class Picture:
 class Step:
     """A part of a job that can be skipped by itself.
 
-    draw() gives the files; base is the prepared request, text(k) the infotext of its picture k: both for what is made
-    of a picture that was stopped. passes is the number of sampling passes.
+    draw(engine, on_event) gives the files; base is the prepared request, text(k) the infotext of its picture k: both
+    for what is made of a picture that was stopped. passes is the number of sampling passes.
     """
 
-    draw: Callable[[], Sequence[Path]]
+    draw: Draw
     base: Txt2Img
     text: Callable[[int], str]
     passes: int = 1
@@ -53,6 +57,8 @@ class Step:
     """Which of the files are answered with and not kept."""
     is_whole: bool = True
     """Whether a prediction on the way is the step's picture, and not a tile, a cell or a loop of it."""
+    is_apart: bool = False
+    """Whether it may be drawn at the same time as the others."""
 
 
 @dataclass
@@ -98,35 +104,49 @@ def draw(
     written to the output folder as well. Interrupted where the job is stopped in order to go on."""
     made = Made(steps[0].base)
     job.parts = sum(step.passes for step in steps)
-    for number, step in enumerate(steps):
-        job.files, job.preview = [], None
-        job.model, job.family = step.base.checkpoint or "", step.family
-        before = job.done
-        if (earlier := finished.part(number)) is not None:
-            made.pictures += pictures_of(earlier)
-            made.grids += sum(map(step.is_sheet, earlier))
-            job.done = before + step.passes
-            continue
-        try:
-            paths = step.draw()
-        except Interrupted:
-            if job.put_off and not work.is_closed:
-                raise
-            made.pictures += pictures_of(step.finished() if step.finished is not None else _written(engine, job))
-            made.pictures += partial(engine, job, step, keep_partial and not job.put_off) if step.is_whole else []
-            made.interrupted = True
-            if not job.put_off:
+    earlier = {number: found for number in range(len(steps)) if (found := finished.part(number)) is not None}
+    kept = KeptRuns(finished.folder / AHEAD)
+    with closing(_drawing(engine, job, steps, earlier, kept)) as drawing:
+        for number in drawing.numbers():
+            step, before = steps[number], job.done
+            job.model, job.family = step.base.checkpoint or "", step.family
+            if number in earlier:
+                made.pictures += pictures_of(earlier[number])
+                made.grids += sum(map(step.is_sheet, earlier[number]))
+                job.done = before + step.passes
+                continue
+            try:
+                paths = drawing.draw(number)
+            except Interrupted:
+                if job.put_off and not work.is_closed:
+                    raise
+                made.pictures += pictures_of(step.finished() if step.finished is not None else _written(engine, job))
+                made.pictures += partial(engine, job, step, keep_partial and not job.put_off) if step.is_whole else []
+                made.interrupted = True
+                if job.put_off:
+                    break
                 finished.finish_part(number, _written(engine, job), 0.0)
-            if not work.go_on(job):
-                break
-        else:
-            made.pictures += pictures_of(paths)
-            finished.finish_part(number, paths, (before + step.passes) / max(job.parts, 1))
-            for path in filter(step.is_only_sent, paths):
-                path.unlink()
-            made.grids += sum(map(step.is_sheet, paths))
-        job.done, job.step = before + step.passes, 0
+                if not work.go_on(job):
+                    drawing.end()
+            else:
+                made.pictures += pictures_of(paths)
+                finished.finish_part(number, paths, (before + step.passes) / max(job.parts, 1))
+                for path in filter(step.is_only_sent, paths):
+                    path.unlink()
+                made.grids += sum(map(step.is_sheet, paths))
+            job.done, job.step = before + step.passes, 0
+    if not job.put_off:
+        kept.clear()
     return made
+
+
+def _drawing(
+    engine: Engine, job: Job, steps: Sequence[Step], over: Collection[int], kept: KeptRuns
+) -> OneByOne | Beside:
+    draws = [step.draw for step in steps]
+    if engine.workers is None or len(steps) == 1 or not all(step.is_apart for step in steps):
+        return OneByOne(engine, job, draws)
+    return Beside(engine, job, draws, [step.passes for step in steps], over, kept)
 
 
 def _written(engine: Engine, job: Job) -> list[Path]:

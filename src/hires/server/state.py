@@ -22,6 +22,7 @@ from hires.server.fetches import Fetches
 from hires.server.gallery import Gallery
 from hires.server.grid_kind import GoingOn
 from hires.server.kinds import Drawing, Extras
+from hires.server.model_kinds import Merging, Verifying
 from hires.server.options import Options
 from hires.server.work import Job, Work
 from hires.settings import Settings
@@ -53,7 +54,7 @@ class Server:
         self.desk = Desk(self.work, self.settings)
         self.desk.kinds |= {tab: Drawing(self, tab) for tab in ("txt2img", "img2img")}
         self.desk.kinds["extras"] = Extras(self)
-        self.desk.kinds["grid"] = GoingOn(self)
+        self.desk.kinds |= {"grid": GoingOn(self), "merge": Merging(self), "verify": Verifying(self)}
         self._files = ModelFiles([self.settings.models_dir, BUILT_IN_FOLDER], self.settings.cache_dir)
 
     @property
@@ -79,10 +80,14 @@ class Server:
     async def drawn(self, kind: str, body: Body, id: str | None = None, door: str = "webui") -> Any:
         """The answer of a job that draws, once the queue has come to it. OurFault for what is not the client's
         mistake."""
+        return await self.asked(kind, body.model_dump(exclude_unset=True), door=door, id=id, awaited=True)
+
+    async def asked(self, kind: str, request: Mapping[str, Any], **how: Any) -> Any:
+        """The answer of a job of any kind, which goes on if nobody waits for it any more; `how` as `Desk.enter` has it.
+        OurFault for what is not the client's mistake."""
 
         def enter() -> Future[Any]:
-            accepted = self.desk.accepted(kind, body.model_dump(exclude_unset=True))
-            return self.desk.enter(kind, accepted, door=door, id=id, awaited=True)[1]
+            return self.desk.enter(kind, self.desk.accepted(kind, request), **how)[1]
 
         return await _answer(await asyncio.to_thread(enter))
 

@@ -53,6 +53,8 @@ class Job:
     done: int = 0
     step: int = 0
     steps: int = 0
+    beside: float = 0.0
+    """What other parts than the present one have come to that are drawn at the same time, in parts."""
     interrupted: bool = False
     skipped: bool = False
     preview: Any = None
@@ -97,9 +99,16 @@ class Job:
     @property
     def progress(self) -> float:
         """0 to 1, and never less than it was."""
-        share = min(self.step / self.steps, 1.0) if self.steps else 0.0
-        self._shown = max(self._shown, min(1.0, 0.01 + (self.done + share) / max(self.parts, 1)))
+        self._shown = max(self._shown, min(1.0, 0.01 + (self.come_to + self.beside) / max(self.parts, 1)))
         return self._shown
+
+    @property
+    def come_to(self) -> float:
+        """The parts that are over, and the share of the present one; of a grid, how many there are is told with the
+        first cell that is drawn."""
+        if self.by_cells and self.parts == 1:
+            return float(self.done)
+        return self.done + (min(self.step / self.steps, 1.0) if self.steps else 0.0)
 
     @property
     def seconds_left(self) -> float:

@@ -11,8 +11,9 @@ from hires.errors import HiresError
 if TYPE_CHECKING:
     from hires.ui.page import Page
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-"""How an event is wired that shows no bar of Gradio's own and is no route of its API."""
+QUIET: dict[str, Any] = {"show_progress": "hidden", "show_progress_on": [], "api_visibility": "private"}
+"""How an event is wired that shows no bar of Gradio's own and is no route of its API. Of each component that it would
+show one on, Gradio searches the whole page at every event from then on: there are none."""
 
 
 def told(error: HiresError, page: Page) -> gr.Error:

@@ -6,7 +6,9 @@ from typing import Any
 
 import gradio as gr
 
+from hires.ui import fresh
 from hires.ui.choices import AUTOMATIC, Choices
+from hires.ui.events import QUIET
 from hires.ui.form import Form
 from hires.ui.page import Page
 
@@ -21,21 +23,14 @@ def prompts(page: Page, form: Form, choices: Choices) -> None:
     form.add("prompt", _prompt_box(_("Prompt"), hint, (3, 12), form.id("prompt")))
     form.add("negative_prompt", _prompt_box(_("Negative prompt"), _("What to keep out"), (2, 8), form.id("negative")))
     with gr.Row(elem_classes="tight"):
-        form.add("styles", gr.Dropdown(choices.styles(), label=_("Styles"), multiselect=True, value=[]))
-        networks = gr.Dropdown(
-            choices.networks(), label=_("Add to the prompt: LoRA, embedding"), value=None, elem_id=form.id("networks")
-        )
+        form.add("styles", fresh.dropdown(page, choices.styles, label=_("Styles"), multiselect=True, value=[]))
+        label = _("Add to the prompt: LoRA, embedding")
+        networks = fresh.dropdown(page, choices.networks, label=label, value=None, elem_id=form.id("networks"))
 
     def added(name: str | None, prompt: str) -> tuple[str, Any]:
         return (f"{prompt.rstrip(', ')}, {name}".lstrip(", ") if name else prompt), None
 
-    networks.input(
-        added,
-        [networks, form.fields["prompt"]],
-        [form.fields["prompt"], networks],
-        show_progress="hidden",
-        api_visibility="private",
-    )
+    networks.input(added, [networks, form.fields["prompt"]], [form.fields["prompt"], networks], **QUIET)
 
 
 def _prompt_box(label: str, hint: str, lines: tuple[int, int], id: str) -> Any:
@@ -47,12 +42,11 @@ def model(page: Page, form: Form, choices: Choices) -> None:
     """Checkpoint, VAE and clip skip."""
     _ = page._
     with gr.Row(elem_classes="tight"):
-        form.add(
-            "checkpoint",
-            gr.Dropdown(choices.checkpoints(), value=choices.checkpoint(), label=_("Checkpoint"), min_width=220),
-        )
-        form.add("vae", gr.Dropdown(choices.vaes(), value=AUTOMATIC, label=_("VAE"), min_width=120))
-        form.add("clip_skip", gr.Slider(1, 12, 1, step=1, label=_("Clip skip"), min_width=120))
+        here = {"label": _("Checkpoint"), "min_width": 220, "scale": 2, "elem_id": form.id("checkpoint")}
+        form.add("checkpoint", fresh.dropdown(page, choices.checkpoints, first=choices.checkpoint, **here))
+        form.add("vae", fresh.dropdown(page, choices.vaes, value=AUTOMATIC, label=_("VAE"), min_width=120))
+        form.add("clip_skip", gr.Slider(1, 12, 1, step=1, label=_("Clip skip"), min_width=140))
+        fresh.button(page, form.tab)
 
 
 def sampling(page: Page, form: Form, choices: Choices) -> None:
@@ -73,11 +67,11 @@ def size(page: Page, form: Form, choices: Choices) -> None:
     side = choices.native_size(choices.checkpoint())
     with gr.Row(elem_classes="tight size"):
         width = gr.Slider(64, LARGEST_SIDE, side, step=8, label=_("Width"), min_width=140, elem_id=form.id("width"))
-        swap = gr.Button("⇅", elem_classes="tool", min_width=40, scale=0, elem_id=form.id("swap"))
+        swap = fresh.tool(page, "⇅", form.id("swap"), "Exchange width and height")
         height = gr.Slider(64, LARGEST_SIDE, side, step=8, label=_("Height"), min_width=140, elem_id=form.id("height"))
-    form.add("width", width)
-    form.add("height", height)
-    swap.click(lambda a, b: (b, a), [width, height], [width, height], show_progress="hidden", api_visibility="private")
+    for name, slider in (("width", width), ("height", height)):
+        form.add(name, fresh.follow(page, slider, lambda: {"value": choices.native_size(choices.checkpoint())}))
+    swap.click(lambda a, b: (b, a), [width, height], [width, height], **QUIET)
 
 
 def batches(page: Page, form: Form, choices: Choices) -> None:
@@ -97,7 +91,7 @@ def batches(page: Page, form: Form, choices: Choices) -> None:
         return int(wide), int(high)
 
     sides = [form.fields["width"], form.fields["height"]]
-    preset.input(chosen, [preset], sides, show_progress="hidden", api_visibility="private")
+    preset.input(chosen, [preset], sides, **QUIET)
 
 
 def seed(page: Page, form: Form) -> None:
@@ -105,10 +99,10 @@ def seed(page: Page, form: Form) -> None:
     _ = page._
     with gr.Row(elem_classes="tight seed"):
         number = gr.Number(-1, precision=0, label=_("Seed (-1: random)"), min_width=140, elem_id=form.id("seed"))
-        random = gr.Button("⚄", elem_classes="tool", min_width=40, scale=0, elem_id=form.id("random_seed"))
-        reuse = gr.Button("♻\ufe0e", elem_classes="tool", min_width=40, scale=0, elem_id=form.id("reuse_seed"))
+        random = fresh.tool(page, "⚄", form.id("random_seed"), "A random seed")
+        reuse = fresh.tool(page, "♻\ufe0e", form.id("reuse_seed"), "The seed of the picture shown")
     form.add("seed", number)
-    random.click(lambda: -1, None, number, show_progress="hidden", api_visibility="private")
+    random.click(lambda: -1, None, number, **QUIET)
     form.reuse = reuse
     with gr.Accordion(_("Variation seed"), open=False), gr.Row(elem_classes="tight"):
         form.add("subseed", gr.Number(-1, precision=0, label=_("Variation seed"), min_width=120))

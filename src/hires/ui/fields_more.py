@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import gradio as gr
 
 from hires.server.scripts import Argument, named
+from hires.ui import fresh
 from hires.ui.choices import SAME, Choices
 from hires.ui.form import Form
 from hires.ui.page import Page
@@ -32,7 +33,8 @@ def hires_fix(page: Page, form: Form, choices: Choices) -> None:
             form.add("hr", gr.Checkbox(False, label=_("Use hires fix"), elem_id=form.id("hr")))
             form.add("hr_compare", gr.Checkbox(True, label=_("Keep the first pass to compare")))
         with gr.Row(elem_classes="tight"):
-            form.add("hr_upscaler", gr.Dropdown(choices.hires_upscalers(), value="Latent", label=_("Upscaler")))
+            upscalers = fresh.dropdown(page, choices.hires_upscalers, value="Latent", label=_("Upscaler"))
+            form.add("hr_upscaler", upscalers)
             form.add("hr_steps", gr.Slider(0, 150, 0, step=1, label=_("Hires steps")))
             form.add("hr_denoise", gr.Slider(0, 1, 0.7, step=0.01, label=_("Denoising strength")))
         with gr.Row(elem_classes="tight"):
@@ -41,13 +43,15 @@ def hires_fix(page: Page, form: Form, choices: Choices) -> None:
             form.add("hr_height", gr.Slider(0, 8192, 0, step=8, label=_("To height")))
         with gr.Accordion(_("Own prompts, sampler and model of the second pass"), open=False):
             with gr.Row(elem_classes="tight"):
+                same = (_("As in the first pass"), SAME)
+                how: dict[str, Any] = {"value": SAME, "min_width": 140}
+                models = fresh.dropdown(page, lambda: [same, *choices.checkpoints()], label=_("Checkpoint"), **how)
+                form.add("hr_checkpoint", models)
                 for name, key, known in (
-                    ("hr_checkpoint", "Checkpoint", choices.checkpoints()),
                     ("hr_sampler", "Sampler", choices.samplers()),
                     ("hr_scheduler", "Schedule type", choices.schedulers()),
                 ):
-                    same = (_("As in the first pass"), SAME)
-                    form.add(name, gr.Dropdown([same, *known], value=SAME, label=_(key), min_width=140))
+                    form.add(name, gr.Dropdown([same, *known], label=_(key), **how))
                 form.add("hr_cfg", gr.Slider(0, 30, 0, step=0.5, label=_("CFG (0: same)"), min_width=140))
             form.add("hr_prompt", gr.Textbox(label=_("Prompt"), lines=2, elem_classes="prompt"))
             form.add("hr_negative", gr.Textbox(label=_("Negative prompt"), lines=1, elem_classes="prompt"))
@@ -57,7 +61,8 @@ def refiner(page: Page, form: Form, choices: Choices) -> None:
     """A model that takes over."""
     _ = page._
     with gr.Accordion(_("Refiner: another model takes over"), open=False), gr.Row(elem_classes="tight"):
-        form.add("refiner", gr.Dropdown(["None", *choices.checkpoints()], value="None", label=_("Checkpoint")))
+        models = fresh.dropdown(page, lambda: ["None", *choices.checkpoints()], value="None", label=_("Checkpoint"))
+        form.add("refiner", models)
         form.add("refiner_at", gr.Slider(0.01, 1, 0.8, step=0.01, label=_("Switch at")))
 
 
@@ -93,7 +98,8 @@ def _tiled_diffusion(page: Page, form: Form, choices: Choices) -> None:
         with gr.Row(elem_classes="tight"):
             for label in TILED_OVER:
                 if label == "Upscaler":
-                    form.add(f"tiled/{label}", gr.Dropdown(choices.upscalers(), value="None", label=_(label)))
+                    upscalers = fresh.dropdown(page, choices.upscalers, value="None", label=_(label))
+                    form.add(f"tiled/{label}", upscalers)
                 else:
                     _argument(page, form, f"tiled/{label}", known[label])
     with gr.Accordion(_("Regions with prompts of their own"), open=False):
@@ -145,7 +151,8 @@ def controlnets(page: Page, form: Form, choices: Choices) -> None:
                     picture_field(_("Picture as the network is to see it"), height=200),
                 )
                 with gr.Column():
-                    form.add(f"{unit}/model", gr.Dropdown(choices.controlnets(), value="None", label=_("Model")))
+                    models = fresh.dropdown(page, choices.controlnets, value="None", label=_("Model"))
+                    form.add(f"{unit}/model", models)
                     form.add(f"{unit}/weight", gr.Slider(0, 2, 1, step=0.05, label=_("Weight")))
                     form.add(f"{unit}/start", gr.Slider(0, 1, 0, step=0.01, label=_("Starting step (share)")))
                     form.add(f"{unit}/end", gr.Slider(0, 1, 1, step=0.01, label=_("Ending step (share)")))

@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from hires.ui.events import QUIET
 from hires.ui.form import Form
 from hires.ui.page import Page
 from hires.ui.picture_field import picture_field
@@ -46,7 +47,7 @@ def over(page: Page, form: Form) -> Over:
         for name in MODES:
             with gr.Tab(_(LABELS[name]), id=name, elem_id=form.id(f"mode_{name}")) as tab:
                 _pictures(page, form, name, pictures)
-            tab.select(lambda name=name: name, None, mode, show_progress="hidden", api_visibility="private")
+            tab.select(lambda name=name: name, None, mode, **QUIET)
     for name, field in pictures.items():
         form.add(name, field)
     return Over(tabs, mode, pictures)
@@ -117,13 +118,7 @@ def masks(page: Page, form: Form) -> Any:
             form.add("only_masked", gr.Radio(areas, value=0, label=_("Inpaint area"), min_width=180))
         fills = [(_(fill), number) for number, fill in enumerate(FILLS)]
         form.add("fill", gr.Radio(fills, value=1, label=_("Masked content")))
-    form.fields["mode"].change(
-        lambda mode: gr.update(visible=mode in MASKED),
-        form.fields["mode"],
-        group,
-        show_progress="hidden",
-        api_visibility="private",
-    )
+    form.fields["mode"].change(lambda mode: gr.update(visible=mode in MASKED), form.fields["mode"], group, **QUIET)
     return group
 
 
@@ -150,6 +145,5 @@ def size_of_picture(page: Page, form: Form, sources: Over) -> None:
         taken,
         [sources.mode, *(sources.pictures[name] for name in names)],
         [form.fields["width"], form.fields["height"]],
-        show_progress="hidden",
-        api_visibility="private",
+        **QUIET,
     )

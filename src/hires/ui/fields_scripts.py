@@ -7,7 +7,9 @@ from typing import Any
 import gradio as gr
 
 from hires.server.scripts import Script, named, titles
+from hires.ui import fresh
 from hires.ui.choices import Choices
+from hires.ui.events import QUIET
 from hires.ui.fields_more import argument_field
 from hires.ui.form import Form
 from hires.ui.page import Page
@@ -50,7 +52,7 @@ def scripts(page: Page, form: Form, choices: Choices) -> None:
     def shown(title: str) -> list[Any]:
         return [gr.update(visible=title == one) for one in known]
 
-    chosen.change(shown, chosen, groups, show_progress="hidden", api_visibility="private")
+    chosen.change(shown, chosen, groups, **QUIET)
 
 
 def _arguments(page: Page, form: Form, choices: Choices, script: Script) -> None:
@@ -65,7 +67,8 @@ def _arguments(page: Page, form: Form, choices: Choices, script: Script) -> None
         for argument in arguments:
             label = argument.label
             if label == "Upscaler":
-                field: Any = gr.Dropdown(choices.upscalers(), value="None", label=page._(label), min_width=140)
+                how: dict[str, Any] = {"value": "None", "label": page._(label), "min_width": 140}
+                field: Any = fresh.dropdown(page, choices.upscalers, **how)
             elif label in NUMBERED:
                 names = [(page._(name), number) for number, name in enumerate(NUMBERED[label])]
                 field = gr.Dropdown(names, value=argument.default, label=page._(label), min_width=140)
@@ -88,10 +91,4 @@ def _axis_field(page: Page, choices: Choices, tab: str, label: str) -> Any:
 def _lines_of_file(page: Page, field: Any) -> None:
     """A file of prompts fills the text field."""
     file = gr.UploadButton(page._("Read from a file"), file_types=[".txt"], size="sm", type="binary")
-    file.upload(
-        lambda data: data.decode("utf-8", errors="replace"),
-        file,
-        field,
-        show_progress="hidden",
-        api_visibility="private",
-    )
+    file.upload(lambda data: data.decode("utf-8", errors="replace"), file, field, **QUIET)

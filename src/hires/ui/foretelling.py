@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -10,11 +11,21 @@ from typing import Any
 import gradio as gr
 
 from hires.errors import HiresError
-from hires.ui.foretold import Foreteller, Told
+from hires.ui.events import QUIET
+from hires.ui.foretold import Foreteller, Given, Told
 from hires.ui.form import Form
 from hires.ui.page import Page
 
 MINUTE, HOUR = 60, 3600
+MEMORY = re.compile(r"memory: (.+?) at most of the (.+?) (free|stated): (.*)")
+NEEDED = {"free": "memory: {a} at most of the {b} free", "stated": "memory: {a} at most of the {b} stated"}
+STAGES = {
+    "First pass": "First pass", "Hires pass": "Second pass", "Img2img": "img2img", "encoding": "encoding",
+    "decoding": "decoding", "whole": "whole", "weights in half precision": "weights in half precision",
+    "nothing that can be told": "nothing that can be told",
+}  # fmt: skip
+STAGE = re.compile("|".join(map(re.escape, STAGES)))
+"""Words of the engine's line of the memory."""
 
 
 def line(page: Page, form: Form, body: Callable[[Mapping[str, Any]], dict[str, Any]]) -> Callable[..., None]:
@@ -27,29 +38,36 @@ def line(page: Page, form: Form, body: Callable[[Mapping[str, Any]], dict[str, A
     def told(given: Mapping[Any, Any]) -> str:
         try:
             values = form.values(given)
-            picture = values.get("picture") if values.get("mode") == "picture" else None
-            found = foreteller.tell(form.tab, body(values), Path(picture) if picture else None)
-            return shown(found, page._)
+            return shown(foreteller.tell(form.tab, body(values), given_of(values)), page._)
         except HiresError as error:
             return f'<p class="warning">{escape(str(error))}</p>'
 
     def connect(without: Sequence[str] = (), on: Sequence[Any] = ()) -> None:
         fields = {name: field for name, field in form.fields.items() if name not in without}
         events = [field.change for field in fields.values() if hasattr(field, "change")]
-        gr.on(
-            [*events, again.click, *on],
+        # each field of an event costs the browser a search through the whole page: they are read once typing rests
+        gr.on([*events, *on], None, None, None, js=f"() => window.hires.foretell('{form.tab}')", **QUIET)
+        again.click(
             told,
             set(fields.values()),
             place,
             trigger_mode="always_last",
             concurrency_limit=1,
             concurrency_id="plan",
-            show_progress="hidden",
-            api_visibility="private",
+            **QUIET,
         )
         page.blocks.load(None, None, None, js=f"() => window.hires.begin('{form.tab}')")
 
     return connect
+
+
+def given_of(values: Mapping[str, Any]) -> Given:
+    """The files that are drawn over, where the tab that is shown has files; what is painted is looked at when drawn."""
+    if values.get("mode") == "picture" and values.get("picture"):
+        return Given((Path(values["picture"]),))
+    if values.get("mode") == "inpaint_upload" and values.get("upload") and values.get("upload_mask"):
+        return Given((Path(values["upload"]),), Path(values["upload_mask"]))
+    return Given()
 
 
 def shown(told: Told, say: Callable[[str], str]) -> str:
@@ -66,11 +84,21 @@ def shown(told: Told, say: Callable[[str], str]) -> str:
         )
     if told.seconds is not None:
         parts.append(say("about {t}").replace("{t}", duration(told.seconds)))
-    parts += [escape(told.memory)] if told.memory else []
+    parts += [escape(memory_told(told.memory, say))] if told.memory else []
     lines = [f"<p>{' · '.join(parts)}</p>"]
     lines += [f"<p>{escape(text)}</p>" for text in told.lines]
     lines += [f'<p class="warning">⚠ {escape(text)}</p>' for text in told.warnings]
     return f'<div class="told"{" data-rough" if told.is_rough else ""}>{"".join(lines)}</div>'
+
+
+def memory_told(text: str, say: Callable[[str], str]) -> str:
+    """The engine's line of the memory in the page's language; English, and what is not known, as it is."""
+    found = MEMORY.fullmatch(text)
+    if found is None or say(NEEDED[found[3]]) == NEEDED[found[3]]:
+        return text
+    head = say(NEEDED[found[3]]).replace("{a}", found[1]).replace("{b}", found[2])
+    stages = re.sub(r" at (?=\d)", " ", found[4])
+    return f"{head}: {STAGE.sub(lambda one: say(STAGES[one[0]]), stages)}"
 
 
 def duration(seconds: float) -> str:

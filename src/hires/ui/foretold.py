@@ -29,6 +29,14 @@ Say = Callable[[str], str]
 
 
 @dataclass(frozen=True)
+class Given:
+    """The files that a request is drawn over."""
+
+    pictures: tuple[Path, ...] = ()
+    mask: Path | None = None
+
+
+@dataclass(frozen=True)
 class Told:
     """size: of the picture that comes out; steps and calls: of all passes and pictures; shared: calls whose results are
     there already. memory: the engine's line; `is_rough`: told without the engine."""
@@ -110,8 +118,8 @@ class Foreteller:
     def __post_init__(self) -> None:
         self.choices = Choices(self.server)
 
-    def tell(self, kind: str, body: Mapping[str, Any], picture: Path | None = None) -> Told:
-        """What a request will do, over a picture in img2img. HiresError for what cannot be drawn."""
+    def tell(self, kind: str, body: Mapping[str, Any], given: Given = Given()) -> Told:
+        """What a request will do, over pictures in img2img. HiresError for what cannot be drawn."""
         rough = self._rough(kind, body)
         if self.server.work.engine is None:
             self._summon()
@@ -120,7 +128,7 @@ class Foreteller:
             from hires.ui.foretold_exact import Exact
 
             self._exact = Exact(self.server, self.server.work.engine)
-        return self._exact.tell(kind, body, rough, picture, self._is_busy())
+        return self._exact.tell(kind, body, rough, given, self._is_busy())
 
     def _summon(self) -> None:
         """Let the engine be made beside everything else, once."""

@@ -13,6 +13,8 @@ from hires.ui.markup import Say, address, attributes, folded, infotext_table, li
 if TYPE_CHECKING:
     from hires.server.gallery import Gallery
 
+MOST_THROWN = 300
+"""Tiles of the trash that are shown at once."""
 RAW = ("workflow", "prompt")
 """Texts that are shown folded."""
 
@@ -73,10 +75,18 @@ def texts_of(texts: Mapping[str, str], say: Say) -> str:
 
 
 def trash_tiles(thrown: Sequence[Thrown], say: Say) -> str:
-    """What lies in the trash; a click on a tile brings its picture back."""
+    """What lies in the trash, the last of it; a click on a tile brings its picture back."""
     if not thrown:
         return f'<div class="empty">{escape(say("The trash is empty."))}</div>'
-    return f'<div class="tiles">{"".join(_thrown(one, say) for one in thrown)}</div>'
+    more = len(thrown) - MOST_THROWN
+    rest = f'<p class="hint">{escape(say("and {n} more").replace("{n}", str(more)))}</p>' if more > 0 else ""
+    return f'<div class="tiles">{"".join(_thrown(one, say) for one in thrown[:MOST_THROWN])}</div>{rest}'
+
+
+def trash_total(thrown: Sequence[Thrown], say: Say) -> str:
+    """How much lies in the trash: "3 pictures, 1.2 MB"."""
+    count = say("1 picture") if len(thrown) == 1 else say("{n} pictures").replace("{n}", str(len(thrown)))
+    return f"{count}, {size_of(sum(one.bytes for one in thrown))}"
 
 
 def _thrown(one: Thrown, say: Say) -> str:

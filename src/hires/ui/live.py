@@ -10,7 +10,8 @@ from fastapi.responses import Response
 from hires.jobs.record import Job, JobError, State
 from hires.server.state import Server, server_of
 
-DOOR = "page"
+DOOR, GRIDS_DOOR = "page", "page: grids"
+GRID = "grid"
 AT_WORK = (State.RUNNING, State.PAUSED, State.WAITING)
 router = APIRouter(prefix="/page", include_in_schema=False)
 ServerHere = Annotated[Server, Depends(server_of)]
@@ -18,7 +19,7 @@ ServerHere = Annotated[Server, Depends(server_of)]
 
 @router.get("/live")
 def live(kind: str, server: ServerHere) -> dict[str, Any]:
-    """The page's job of a kind that runs or is next, and the id of the one that ended last."""
+    """The page's job of a tab's kind that runs or is next, and the id of the one that ended last."""
     jobs = of_page(server, kind, *AT_WORK)
     current = next((job for job in jobs if job.state is State.RUNNING), None) or (jobs[-1] if jobs else None)
     ended = newest_ended(server, kind)
@@ -52,6 +53,9 @@ def newest_ended(server: Server, kind: str) -> Job | None:
 
 
 def _is_own(job: Job, kind: str) -> bool:
+    """Whether a job is of the tab that shows a kind: new grids of the Grids tab are of txt2img's kind."""
+    if job.door == GRIDS_DOOR:
+        return kind == GRID
     return job.door == DOOR and job.kind == kind
 
 

@@ -14,11 +14,19 @@ from hires.metadata.infotext import read_infotext
 Say = Callable[[str], str]
 LONGEST = 200_000
 """Letters of one text that a page shows."""
+LIVE_WORDS = ("Waiting, place {n}", "Preparing …", "{n} more wait", "{t} left", "Paused", "Step {a} of {b}",
+              "Part {a} of {b}")  # fmt: skip
 
 
 def packed(name: str) -> str:
     """A script or style of the page."""
     return files("hires.ui").joinpath("data", name).read_text(encoding="utf-8")
+
+
+def live_box(kind: str, say: Say) -> str:
+    """Where the page's script tells of the running job of a kind: its words are numbered as that script knows them."""
+    told = " ".join(f'data-w{index}="{escape(say(word))}"' for index, word in enumerate(LIVE_WORDS))
+    return f'<div class="live" data-kind="{kind}" {told} hidden></div>'
 
 
 def table(rows: Sequence[tuple[str, str]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from hires.server.desk import Desk
     from hires.server.state import Server
     from hires.ui.form import Form
+    from hires.ui.fresh import Fresh
 
 TARGETS = ("txt2img", "img2img", "inpaint", "extras")
 TABS = ("tab_txt2img", "tab_img2img", "tab_extras", "tab_gallery", "tab_grids", "tab_png_info", "tab_models",
@@ -52,6 +54,12 @@ class Page:
     forms: dict[str, Form] = field(default_factory=dict)
     """The forms of txt2img and img2img."""
     receivers: dict[str, Receiver] = field(default_factory=dict)
+    fresh: list[Fresh] = field(default_factory=list)
+    """What is looked up anew: see `hires.ui.fresh`."""
+    refreshers: list[Any] = field(default_factory=list)
+    """The events at which that is done."""
+    names: dict[str, str] = field(default_factory=dict)
+    """What elements of these ids are called that show a sign alone."""
     _sent: list[tuple[Any, str, Sequence[Any], Callable[..., tuple[Path | None, str]]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -92,12 +100,19 @@ class Page:
 
     def on_load(self, fn: Callable[..., Any], inputs: Sequence[Any] = (), outputs: Sequence[Any] = ()) -> None:
         """Run fn when a browser opens the page."""
-        self.blocks.load(fn, list(inputs), list(outputs), show_progress="hidden", api_visibility="private")
+        from hires.ui.events import QUIET
+
+        self.blocks.load(fn, list(inputs), list(outputs), **QUIET)
 
     def join(self) -> None:
-        """Connect everything that is sent with what receives it, once all tabs are built."""
+        """Connect what is sent with what receives it, and what is looked up anew, once all tabs are built."""
         import gradio as gr
 
+        from hires.ui import fresh
+        from hires.ui.events import QUIET
+
+        fresh.connect(self)
+        self.blocks.load(None, None, None, js=f"() => window.hires.name({json.dumps(self.names)})")
         for button, target, inputs, pick in self._sent:
             if (receiver := self.receivers.get(target)) is None:
                 continue
@@ -114,9 +129,8 @@ class Page:
                     return [gr.skip()] * len(receiver.outputs)
                 return list(receiver.take(picture, text))
 
-            quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
             # shown first, since an editor of pictures takes none before it is seen
-            button.click(opened, list(inputs), shown, **quiet).then(sent, list(inputs), list(receiver.outputs), **quiet)
+            button.click(opened, list(inputs), shown, **QUIET).then(sent, list(inputs), list(receiver.outputs), **QUIET)
 
 
 def build_tabs(page: Page) -> None:

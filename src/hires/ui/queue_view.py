@@ -7,6 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from hires.jobs.record import Job, State
+from hires.server.kind import SAID
 from hires.ui.markup import Say, address, attributes, duration, when
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ NAMES = {
     State.FAILED: "failed",
     State.CANCELLED: "cancelled",
 }
+KINDS = {"grid": "Grids", "merge": "Merge", "verify": "Draw it again and compare", "workflow": "Workflow"}
+"""What kinds of jobs are called that are not called by their own names."""
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif")
 
 
@@ -62,7 +65,13 @@ def _job(job: Job, live: Live | None, in_line: Sequence[str], say: Say) -> str:
     picture = next((name for name in job.results if name.lower().endswith(ENDINGS)), "")
     source = escape(address("gallery/thumbnail", name=picture)) if picture else ""
     small = f'<img class="small" loading="lazy" alt="" src="{source}">' if source else '<span class="small"></span>'
-    facts = [job.kind, *([job.model] if job.model else []), when(job.made), *_times(job, live, say)]
+    kind = say(KINDS.get(job.kind, job.kind))
+    facts = [
+        kind,
+        *([job.model] if job.model else []),
+        when(job.made),
+        *_times(job, live, say),
+    ]
     if job.priority:
         facts.append(f"{say('priority')} {job.priority:+}")
     if job.results:
@@ -70,12 +79,13 @@ def _job(job: Job, live: Live | None, in_line: Sequence[str], say: Say) -> str:
     share = live.share if live is not None else job.share
     bar = "" if job.state.has_ended else f'<div class="bar"><i style="width:{100 * share:.0f}%"></i></div>'
     error = f'<div class="error">{escape(job.error)}</div>' if job.error else ""
-    title = escape(title_of(job))
+    said = "".join(f'<div class="facts">{escape(str(line))}</div>' for line in job.notes.get(SAID, ()))
+    title = escape(kind if title_of(job) == job.kind else title_of(job))
     state = f'<span class="state">{escape(say(NAMES[job.state]))}</span>'
     return (
         f'<div class="job {job.state}" {attributes({"job": job.id})}>{small}<div>'
         f'<div class="title" title="{title}">{title}</div>'
-        f'<div class="facts">{state} {escape(" · ".join(facts))}</div>{error}{bar}</div>'
+        f'<div class="facts">{state} {escape(" · ".join(facts))}</div>{said}{error}{bar}</div>'
         f'<div class="acts">{"".join(_acts(job, in_line, say))}</div></div>'
     )
 

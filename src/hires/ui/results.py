@@ -16,6 +16,7 @@ from hires.ui.events import QUIET
 from hires.ui.files import first_pass_of, infotext_of, pictures_of, seed_of
 from hires.ui.form import Form
 from hires.ui.live import AT_WORK, DOOR, newest_ended, of_page
+from hires.ui.markup import live_box
 from hires.ui.page import TARGETS, Page
 
 
@@ -52,25 +53,7 @@ def buttons(page: Page, form: Form) -> Any:
 def pane(page: Page, form: Form, generate: Any) -> Pane:
     """Progress, pictures and their text."""
     _ = page._
-    words = {
-        word: _(word)
-        for word in (
-            "Waiting, place {n}",
-            "Preparing …",
-            "{n} more wait",
-            "{t} left",
-            "Paused",
-            "Step {a} of {b}",
-            "Part {a} of {b}",
-        )
-    }
-    told = " ".join(f'data-w{index}="{escape(text)}"' for index, text in enumerate(words.values()))
-    gr.HTML(
-        f'<div class="live" data-kind="{form.tab}" {told} hidden></div>',
-        elem_id=form.id("live"),
-        elem_classes="progress",
-        padding=False,
-    )
+    gr.HTML(live_box(form.tab, _), elem_id=form.id("live"), elem_classes="progress", padding=False)
     message = gr.HTML("", elem_id=form.id("message"), elem_classes="said", padding=False)
     gallery = gr.Gallery(
         label=_("Results"),

@@ -13,9 +13,11 @@ import gradio as gr
 from hires.errors import HiresError, SettingError
 from hires.gallery.index import pictures_below
 from hires.jobs.record import State
+from hires.ui import fresh
 from hires.ui.events import QUIET, told
 from hires.ui.files import pictures_of
 from hires.ui.live import DOOR, of_page
+from hires.ui.markup import live_box
 from hires.ui.picture_field import picture_field
 
 if TYPE_CHECKING:
@@ -79,12 +81,17 @@ class _ExtrasTab:
         names = self.choices.upscalers()
         best = next((name for name in names if name not in ("None", "Lanczos", "Nearest")), "Lanczos")
         with gr.Row(elem_classes="tight"):
-            add["upscaler_1"] = gr.Dropdown(
-                names, value=best, label=_("Upscaler"), min_width=160, elem_id="extras_upscaler"
-            )
+            how: dict[str, Any] = {
+                "value": best,
+                "label": _("Upscaler"),
+                "min_width": 160,
+                "elem_id": "extras_upscaler",
+            }
+            add["upscaler_1"] = fresh.dropdown(self.page, self.choices.upscalers, **how)
             add["mode"] = gr.Radio(
                 [(_("Resize by"), BY), (_("Resize to"), TO)], value=BY, label=_("Size"), min_width=160
             )
+            fresh.button(self.page, "extras")
         with gr.Row(elem_classes="tight") as by:
             add["scale"] = gr.Slider(1, 8, value=2, step=0.05, label=_("Resize by"), elem_id="extras_scale")
         with gr.Row(elem_classes="tight", visible=False) as to:
@@ -97,7 +104,8 @@ class _ExtrasTab:
 
         add["mode"].change(sized, add["mode"], [by, to], **QUIET)
         with gr.Accordion(_("Second upscaler"), open=False), gr.Row(elem_classes="tight"):
-            add["upscaler_2"] = gr.Dropdown(names, value="None", label=_("Second upscaler"), min_width=160)
+            how = {"value": "None", "label": _("Second upscaler"), "min_width": 160}
+            add["upscaler_2"] = fresh.dropdown(self.page, self.choices.upscalers, **how)
             add["visibility"] = gr.Slider(0, 1, value=0, step=0.01, label=_("Its visibility"), min_width=160)
         found = restorers(self.server)
         with gr.Accordion(_("Faces"), open=False, visible=bool(found)), gr.Row(elem_classes="tight"):
@@ -117,14 +125,7 @@ class _ExtrasTab:
         with gr.Row(elem_classes="tight go"):
             self.start = gr.Button(_("Enlarge"), variant="primary", elem_id="extras_start", scale=3, min_width=140)
             self.stop = gr.Button(_("Stop"), variant="stop", elem_id="extras_stop", min_width=70)
-        words = ("Waiting, place {n}", "Preparing …", "{n} more wait", "{t} left", "Paused", "Step {a} of {b}")
-        told_words = " ".join(f'data-w{index}="{escape(_(word))}"' for index, word in enumerate(words))
-        gr.HTML(
-            f'<div class="live" data-kind="extras" {told_words} hidden></div>',
-            elem_id="extras_live",
-            padding=False,
-            js_on_load=FOLLOW,
-        )
+        gr.HTML(live_box("extras", _), elem_id="extras_live", padding=False, js_on_load=FOLLOW)
         self.message = gr.HTML("", elem_id="extras_message", padding=False)
         gallery = gr.Gallery(
             show_label=False,

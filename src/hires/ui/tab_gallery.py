@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from hires.errors import HiresError, SettingError
-from hires.ui.events import told
-from hires.ui.gallery_view import details, marked_bar, tiles, trash_tiles
+from hires.ui.events import QUIET, told
+from hires.ui.gallery_view import details, marked_bar, tiles
 from hires.ui.markup import packed
+from hires.ui.trash_panel import TrashPanel
 
 if TYPE_CHECKING:
     from hires.gallery.index import Found
@@ -70,11 +71,8 @@ class _GalleryTab:
                         )
                         self.back = gr.Button(_("Undo"), size="sm", visible=False, elem_id="gallery_undo")
                     self.about = gr.HTML(self._details(""), css_template=packed("details.css"), elem_id="gallery_about")
-            with gr.Accordion(_("Trash"), open=False, elem_id="gallery_trash") as trash:
-                self.thrown = gr.HTML(
-                    "", css_template=packed("gallery.css"), js_on_load=packed("gallery.js"), elem_id="gallery_thrown"
-                )
-        self._connect(tab, before, after, trash)
+            self.trash = TrashPanel(self.page)
+        self._connect(tab, before, after)
         for button, target in zip(buttons, SENDS, strict=True):
             self.page.send(button, target, [self.chosen], self.pick)
 
@@ -104,37 +102,36 @@ class _GalleryTab:
             )
             self.cells = gr.Checkbox(True, label=_("Cells of grids, too"), min_width=130, elem_id="gallery_cells")
 
-    def _connect(self, tab: Any, before: Any, after: Any, trash: Any) -> None:
+    def _connect(self, tab: Any, before: Any, after: Any) -> None:
         asked = [self.words, self.model, self.since, self.until, self.size, self.order, self.cells]
         shown = [self.grid, self.count, self.number]
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         looked = [*asked, self.marked, self.chosen]
-        tab.select(self.opened, looked, [*shown, self.model], **quiet)
+        tab.select(self.opened, looked, [*shown, self.model, *self.trash.shown], **QUIET)
         gr.on(
             [self.search.click, self.words.submit, self.model.input, self.since.change, self.until.change,
              self.size.input, self.order.input, self.cells.input],
             lambda *given: self.listed(0, *given),
             looked,
             shown,
-            **quiet,
+            **QUIET,
         )  # fmt: skip
-        before.click(lambda number, *given: self.listed(number - 1, *given), [self.number, *looked], shown, **quiet)
-        after.click(lambda number, *given: self.listed(number + 1, *given), [self.number, *looked], shown, **quiet)
+        before.click(lambda number, *given: self.listed(number - 1, *given), [self.number, *looked], shown, **QUIET)
+        after.click(lambda number, *given: self.listed(number + 1, *given), [self.number, *looked], shown, **QUIET)
         # every click counts, in its order
         each: dict[str, Any] = {"trigger_mode": "multiple", "concurrency_limit": 1}
         picked = [self.chosen, self.marked, self.about, self.bar, self.sends, self.delete]
-        self.grid.select(self.picked, [self.chosen, self.marked], picked, **quiet, **each).then(None, js=SHOW_DETAILS)
-        moved = [*picked, self.undo, self.back, *shown, self.thrown]
-        self.delete.click(self.thrown_away, [self.number, self.undo, *looked], moved, **quiet)
-        self.back.click(self.undone, [self.number, self.undo, *looked], moved, **quiet)
-        trash.expand(lambda: trash_tiles(self.gallery.trash.listed(), self._), None, self.thrown, **quiet)
-        self.thrown.select(self.restored, [self.number, *looked], [*shown, self.thrown], **quiet, **each)
+        self.grid.select(self.picked, [self.chosen, self.marked], picked, **QUIET, **each).then(None, js=SHOW_DETAILS)
+        moved = [*picked, self.undo, self.back, *shown, *self.trash.shown]
+        self.delete.click(self.thrown_away, [self.number, self.undo, *looked], moved, **QUIET)
+        self.back.click(self.undone, [self.number, self.undo, *looked], moved, **QUIET)
+        self.trash.thrown.select(self.restored, [self.number, *looked], [*shown, *self.trash.shown], **QUIET, **each)
+        self.trash.connect([self.undo, self.back])
 
     def opened(self, *given: Any) -> tuple[Any, ...]:
         """The first page of what there is now, and the models there are."""
         found = self.listed(0, *given)
         models = [(self._("Any model"), ""), *((name, name) for name in self.gallery.index.models())]
-        return (*found, gr.Dropdown(choices=models))
+        return (*found, gr.Dropdown(choices=models), *self.trash.told())
 
     def listed(
         self,
@@ -221,8 +218,8 @@ class _GalleryTab:
 
     def _after_move(self, number: int, undo: str, asked: tuple[Any, ...]) -> tuple[Any, ...]:
         given: tuple[Any, ...] = (*asked, [], "")
-        trash = trash_tiles(self.gallery.trash.listed(), self._)
-        return *self._shown("", []), undo, gr.Button(visible=bool(undo)), *self.listed(number, *given), trash
+        moved = (*self._shown("", []), undo, gr.Button(visible=bool(undo)))
+        return *moved, *self.listed(number, *given), *self.trash.told()
 
     def restored(self, event: gr.EventData, number: int, *given: Any) -> tuple[Any, ...]:
         """A tile of the trash was clicked: bring its picture back."""
@@ -230,7 +227,7 @@ class _GalleryTab:
             self.gallery.restore(str(event.deletion), str(event.name))
         except HiresError as error:
             raise told(error, self.page) from error
-        return (*self.listed(number, *given), trash_tiles(self.gallery.trash.listed(), self._))
+        return (*self.listed(number, *given), *self.trash.told())
 
     def pick(self, name: str) -> tuple[Path | None, str]:
         """The picture that is shown and its infotext."""

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from hires.errors import HiresError, SettingError
-from hires.jobs.record import State
+from hires.jobs.record import Job, State
 from hires.metadata.infotext import read_infotext
+from hires.server.finished import FOLDERS, OUTPUT
 from hires.server.scripts import named
+from hires.ui import fresh
 from hires.ui.choices import Choices
 from hires.ui.events import QUIET, told
 from hires.ui.grids_view import axes_of_grid, grids_html
-from hires.ui.live import DOOR
-from hires.ui.markup import packed
+from hires.ui.live import AT_WORK, GRID, GRIDS_DOOR, of_page
+from hires.ui.markup import live_box, packed
 
 if TYPE_CHECKING:
     from hires.ui.page import Page
@@ -51,7 +53,7 @@ class _GridsTab:
             )
             with gr.Row(elem_classes="tight"):
                 again = gr.Button(_("Look again"), size="sm", elem_id="grids_again", scale=0, min_width=160)
-            self._live()
+            stop = self._live()
             with gr.Group(elem_id="grids_form"):
                 self.of = gr.State("")
                 self.title = gr.Markdown(f"### {_('A new grid')}", elem_id="grids_title", padding=True)
@@ -59,7 +61,7 @@ class _GridsTab:
                 with gr.Column(elem_classes="form") as self.base:
                     self._base()
             with gr.Row(elem_classes="tight go"):
-                start = gr.Button(_("Draw the grid"), variant="primary", elem_id="grids_start", min_width=140)
+                start = gr.Button(_("Draw the grid"), variant="primary", elem_id="grids_start", scale=3, min_width=140)
                 anew = gr.Button(_("A new grid"), elem_id="grids_new", min_width=120, visible=False)
         form = [self.of, self.title, self.base, anew, *self.axes]
         self.listed.select(self.pressed, None, [*form, self.listed], **QUIET).then(None, js=OPENED)
@@ -68,19 +70,23 @@ class _GridsTab:
         again.click(self.seen, None, self.listed, **QUIET)
         given = [self.of, *self.axes, *self.fields.values()]
         start.click(self.started, given, [self.listed, self.message], **QUIET).then(None, js=FOLLOW)
+        stop.click(self.stopped, None, self.listed, **QUIET)
 
-    def _live(self) -> None:
-        words = ("Waiting, place {n}", "Preparing …", "{n} more wait", "{t} left", "Paused", "Step {a} of {b}")
-        said = " ".join(f'data-w{index}="{escape(self._(word))}"' for index, word in enumerate(words))
-        gr.HTML(
-            f'<div class="live" data-kind="grid" {said} hidden></div>',
-            elem_id="grid_live",
-            padding=False,
-            js_on_load="window.hires && window.hires.follow('grid');",
-        )
+    def _live(self) -> Any:
+        """What is told while a grid is drawn; its button that stops it."""
+        with gr.Column(elem_classes="while_grid"):
+            gr.HTML(
+                live_box(GRID, self._),
+                elem_id="grid_live",
+                elem_classes="progress",
+                padding=False,
+                js_on_load="window.hires && window.hires.follow('grid');",
+            )
+            stop = gr.Button(self._("Stop"), variant="stop", elem_id="grids_stop")
         self.message = gr.HTML("", elem_id="grids_message", padding=False)
         collect = gr.Button("", elem_id="grid_collect", elem_classes="unseen")
         collect.click(self.seen, None, self.listed, **QUIET)
+        return stop
 
     def _axes(self) -> None:
         names = [(self._(axis), axis) for axis in self.choices.axes("txt2img")]
@@ -112,9 +118,9 @@ class _GridsTab:
         add["negative"] = gr.Textbox("", label=_("Negative prompt"), lines=1, elem_classes="prompt")
         size = self.choices.native_size(self.choices.checkpoint())
         with gr.Row(elem_classes="tight"):
-            add["checkpoint"] = gr.Dropdown(
-                self.choices.checkpoints(), value=self.choices.checkpoint(), label=_("Checkpoint"), min_width=180
-            )
+            here = {"label": _("Checkpoint"), "min_width": 220, "scale": 2}
+            choices = self.choices
+            add["checkpoint"] = fresh.dropdown(self.page, choices.checkpoints, first=choices.checkpoint, **here)
             add["sampler"] = gr.Dropdown(
                 self.choices.samplers(), value="DPM++ 2M", label=_("Sampler"), min_width=150, allow_custom_value=True
             )
@@ -123,6 +129,7 @@ class _GridsTab:
             add["width"] = gr.Number(size, label=_("Width"), precision=0, minimum=64, maximum=8192, min_width=80)
             add["height"] = gr.Number(size, label=_("Height"), precision=0, minimum=64, maximum=8192, min_width=80)
             add["seed"] = gr.Number(-1, label=_("Seed"), precision=0, minimum=-1, min_width=110)
+            fresh.button(self.page, "grids")
         with gr.Accordion(_("Take the settings of a picture"), open=False):
             text = gr.Textbox("", label=_("Its text, as PNG info shows it"), lines=3, elem_id="grids_infotext")
             read = gr.Button(_("Fill the form with it"), size="sm", elem_id="grids_read")
@@ -130,16 +137,23 @@ class _GridsTab:
 
     def seen(self) -> str:
         """The grids there are."""
-        at_work = [State.RUNNING, State.WAITING, State.PAUSED]
-        jobs = [job for job in self.server.desk.store.search(states=at_work, limit=1000) if job.kind == "grid"]
-        return grids_html(self.server.gallery.grids(), {str(job.request.get("folder")) for job in jobs}, self._)
+        jobs = self.server.desk.store.search(states=AT_WORK, limit=1000)
+        busy = {name for job in jobs for name in folders_of(job)}
+        return grids_html(self.server.gallery.grids(), busy, self._)
+
+    def stopped(self) -> str:
+        """Cancel the grid that is drawn, else the one of this tab that was asked for last."""
+        jobs = of_page(self.server, GRID, *AT_WORK)
+        for job in [job for job in jobs if job.state is State.RUNNING][:1] or jobs[:1]:
+            self.page.desk.cancel(job.id)
+        return self.seen()
 
     def pressed(self, event: gr.EventData) -> tuple[Any, ...]:
         """A button of a grid's card: draw what is missing, or show its axes in the form."""
         name = str(event.name)
         try:
             if event.act == "resume":
-                self.page.desk.submit("grid", {"folder": name, "axes": []}, title=name, door=DOOR)
+                self.page.desk.submit("grid", {"folder": name, "axes": []}, title=name, door=GRIDS_DOOR)
                 return (*[gr.skip()] * (4 + len(self.axes)), self.seen())
             from hires.recipes.grids.record import read_data
 
@@ -164,9 +178,9 @@ class _GridsTab:
         try:
             if of:
                 request = {"folder": of, "axes": [None if axis[0] == NOTHING else list(axis) for axis in axes]}
-                self.page.desk.submit("grid", request, title=of, door=DOOR)
+                self.page.desk.submit("grid", request, title=of, door=GRIDS_DOOR)
             else:
-                self.page.desk.submit("txt2img", body(axes, given), title=title_of(axes), door=DOOR)
+                self.page.desk.submit("txt2img", body(axes, given), title=title_of(axes), door=GRIDS_DOOR)
         except HiresError as error:
             raise told(error, self.page) from error
         return self.seen(), f"<p>{escape(self._('The grid is in the queue.'))}</p>"
@@ -190,6 +204,13 @@ def _number(text: str) -> float | int | None:
     except ValueError:
         return None
     return int(value) if value.is_integer() else value
+
+
+def folders_of(job: Job) -> list[str]:
+    """The grids that a job draws, by their names below the outputs."""
+    if job.kind == GRID:
+        return [str(job.request.get("folder"))]
+    return [name for root, name in job.notes.get(FOLDERS, {}).values() if root == OUTPUT]
 
 
 def title_of(axes: list[tuple[str, str]]) -> str:

@@ -45,8 +45,9 @@ def build(page: Page) -> None:
         with gr.Column(scale=4, min_width=320, elem_classes="pane"):
             pane = results.pane(page, form, generate)
     results.start(page, form, pane, lambda values: img2img_bodies(values, page.server.settings.input_dir))
-    # what is not seen yet is not in the browser, and is told nothing
-    connect(without=tuple(name for name in sources.pictures if name != "picture"), on=[tab.select])
+    # what is painted would be sent at every key
+    told = ("picture", "upload", "upload_mask")
+    connect(without=tuple(name for name in sources.pictures if name not in told), on=[tab.select])
     pane.collect(tab.select)
     _receive(page, form, choices, sources)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from hires.errors import HiresError, SettingError
+from hires.errors import HiresError
+from hires.server.kind import SAID
+from hires.ui import fresh
 from hires.ui.events import QUIET, told
-from hires.ui.markup import packed
+from hires.ui.live import DOOR
+from hires.ui.markup import live_box, packed
 from hires.ui.models_view import KINDS, Inspected, fetches_html, models_html, stated_html
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 METHODS = ("weighted sum", "add difference", "no interpolation")
 MULTIPLIER_STEP = 0.05
+FOLLOW = "window.hires && window.hires.follow('merge');"
 
 
 def build(page: Page) -> None:
@@ -38,16 +41,12 @@ def build(page: Page) -> None:
                 padding=False,
             )
         with gr.Tab(_("Merge")):
-            names = _merge(page)
+            _merge(page)
         with gr.Tab(_("Fetch from a hub")):
             _fetch(page)
 
-    def seen() -> list[Any]:
-        checkpoints = page.server.files.names("checkpoints")
-        choices = [gr.Dropdown(choices=checkpoints)] + [gr.Dropdown(choices=["", *checkpoints])] * 2
-        return [models_html(page.server, inspected, _), *choices, gr.Dropdown(choices=vaes(page.server))]
-
-    tab.select(seen, None, [there, *names], **QUIET)
+    tab.select(lambda: models_html(page.server, inspected, _), None, there, **QUIET)
+    page.refreshers.append(tab.select)
     hashed.click(
         lambda: models_html(page.server, inspected, _, with_hash=True),
         None,
@@ -62,69 +61,60 @@ def vaes(server: Server) -> list[str]:
     return ["", *server.files.names("vae")]
 
 
-def _merge(page: Page) -> list[Any]:
-    """The form of the merger; its choices of models."""
+def _merge(page: Page) -> None:
+    """The form of the merger."""
     _ = page._
-    checkpoints = page.server.files.names("checkpoints")
+
+    def checkpoints() -> list[str]:
+        return page.server.files.names("checkpoints")
+
+    def any_or_none() -> list[str]:
+        return ["", *checkpoints()]
+
     with gr.Row(elem_classes="tight"):
-        first = gr.Dropdown(checkpoints, value=None, label=_("A: first model"), min_width=200, elem_id="merge_a")
-        second = gr.Dropdown(["", *checkpoints], value="", label=_("B: second model"), min_width=200, elem_id="merge_b")
-        third = gr.Dropdown(
-            ["", *checkpoints], value="", label=_("C: what B was made from"), min_width=200, elem_id="merge_c"
-        )
+        how: dict[str, Any] = {"min_width": 180}
+        first = fresh.dropdown(page, checkpoints, value=None, label=_("A: first model"), elem_id="merge_a", **how)
+        second = fresh.dropdown(page, any_or_none, value="", label=_("B: second model"), elem_id="merge_b", **how)
+        label = _("C: what B was made from")
+        third = fresh.dropdown(page, any_or_none, value="", label=label, elem_id="merge_c", **how)
+        fresh.button(page, "merge")
     titles = ("A * (1 - M) + B * M", "A + (B - C) * M", _("A alone"))
     with gr.Row(elem_classes="tight"):
         method = gr.Radio(list(zip(titles, METHODS, strict=True)), value=METHODS[0], label=_("Method"), min_width=260)
         multiplier = gr.Slider(0, 1, value=0.3, step=MULTIPLIER_STEP, label=_("Multiplier (M)"), min_width=200)
     with gr.Row(elem_classes="tight"):
-        vae = gr.Dropdown(vaes(page.server), value="", label=_("Bake in a VAE"), min_width=180)
+        vae = fresh.dropdown(page, lambda: vaes(page.server), value="", label=_("Bake in a VAE"), min_width=180)
         half = gr.Checkbox(False, label=_("Save as float16"), min_width=140)
         discard = gr.Textbox("", label=_("Leave out tensors (regular expression)"), min_width=220)
         name = gr.Textbox("", label=_("Name of the new file (empty: made of its parts)"), min_width=240)
     button = gr.Button(_("Merge"), variant="primary", elem_id="merge_start")
+    gr.HTML(live_box("merge", _), elem_classes="progress", padding=False, js_on_load=FOLLOW)
     said = gr.HTML("", css_template=packed("models.css"), elem_id="merge_said", padding=False)
 
     async def merged(*values: Any) -> str:
         return await _merged(page, *values)
 
     given = [first, second, third, method, multiplier, half, vae, discard, name]
-    button.click(
-        lambda: f'<p class="hint">{escape(_("It waits for its turn in the queue, and is then merged …"))}</p>',
-        None,
-        said,
-        **QUIET,
-    ).then(merged, given, said, show_progress="minimal", api_visibility="private")
-    return [first, second, third, vae]
+    waits = _("It waits for its turn in the queue, and is then merged …")
+    begun = button.click(lambda: f'<p class="hint">{escape(waits)}</p>', None, said, **QUIET)
+    page.refreshers.append(begun.then(merged, given, said, **QUIET).then)
+    button.click(None, None, None, js=f"() => {{ setTimeout(() => {{ {FOLLOW} }}, 500); }}")
 
 
 async def _merged(
     page: Page, first: str, second: str, third: str, method: Any, multiplier: float, half: bool, vae: str, discard: str,
     name: str,
 ) -> str:  # fmt: skip
-    """Merge in the queue's thread; one line of what came of it."""
-
-    def run(engine: Any, job: Any) -> str:
-        from hires.merging import Merge, checkpoints_folder
-
-        asked = Merge(first or "", second or "", third or "", method, float(multiplier), half, vae or "", discard or "")
-        out = None if not name else checkpoints_folder(engine.store) / new_name(name)
-        summary: str = engine.merge(asked, out, on_event=job).summary
-        return summary
-
+    """Merge as a job of the queue; one line of what came of it."""
+    models = {"first": first or "", "second": second or "", "third": third or "", "vae": vae or ""}
+    how = {"method": method, "multiplier": float(multiplier), "half": half, "discard": discard or ""}
+    title = name or " + ".join(filter(None, (first, second, third)))
     try:
-        if not first:
-            raise SettingError("there is no model to merge", "Choose A.")
-        return f"<p>{escape(await page.server.done('merge', run))}</p>"
+        request = {**models, **how, "name": name or ""}
+        merged = await page.server.asked("merge", request, title=title[:80], door=DOOR)
     except HiresError as error:
-        raise told(error, page) from error
-
-
-def new_name(text: str) -> Path:
-    """The name of a new file as a person wrote it. SettingError where it leads elsewhere."""
-    from hires.server.comfy.places import file_name
-
-    text = text.strip()
-    return Path(file_name(text if text.endswith(".safetensors") else f"{text}.safetensors"))
+        return f'<p class="error">{escape(page.desk.clean(str(error)))}</p>'
+    return "".join(f"<p>{escape(line)}</p>" for line in merged[SAID])
 
 
 def _fetch(page: Page) -> None:

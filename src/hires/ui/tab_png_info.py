@@ -10,14 +10,18 @@ import gradio as gr
 
 from hires.errors import HiresError
 from hires.metadata.workflows import file_texts
+from hires.server.kind import SAID
+from hires.ui.asking import coded
 from hires.ui.events import QUIET, told
 from hires.ui.gallery_view import texts_of
-from hires.ui.markup import packed
+from hires.ui.live import DOOR
+from hires.ui.markup import live_box, packed
 from hires.ui.picture_field import picture_field
 
 if TYPE_CHECKING:
     from hires.ui.page import Page
 
+FOLLOW = "window.hires && window.hires.follow('verify');"
 SENDS = ("txt2img", "img2img", "inpaint", "extras")
 
 
@@ -33,6 +37,7 @@ def build(page: Page) -> None:
                     for target in SENDS
                 ]
             verify = gr.Button(_("Draw it again and compare"), size="sm", visible=False, elem_id="png_info_verify")
+            gr.HTML(live_box("verify", _), elem_classes="progress", padding=False, js_on_load=FOLLOW)
             verdict = gr.HTML("", css_template=packed("details.css"), elem_id="png_info_verdict", padding=False)
         with gr.Column(scale=3, min_width=300):
             about = gr.HTML(_hint(page), css_template=packed("details.css"), elem_id="png_info_about", padding=False)
@@ -51,7 +56,8 @@ def build(page: Page) -> None:
         None,
         verdict,
         **QUIET,
-    ).then(verified, picture, verdict, show_progress="minimal", api_visibility="private")
+    ).then(verified, picture, verdict, **QUIET)
+    verify.click(None, None, None, js=f"() => {{ setTimeout(() => {{ {FOLLOW} }}, 500); }}")
     for button, target in zip(buttons, SENDS, strict=True):
         page.send(button, target, [picture], pick)
 
@@ -84,17 +90,12 @@ def _about(page: Page, path: str | None) -> str:
 
 async def _verified(page: Page, path: Path) -> str:
     """The picture drawn again, as a job of the queue; what came of it, in lines."""
-
-    def run(engine: Any, job: Any) -> Any:
-        from hires.verifying import verify
-
-        return verify(engine, path, job)
-
     try:
-        verdict = await page.server.done("verify", run)
+        request = {"image": coded(path), "name": path.name}
+        verdict = await page.server.asked("verify", request, title=path.name[:80], door=DOOR)
     except HiresError as error:
-        raise told(error, page) from error
-    first, *rest = [page.desk.clean(line.replace(str(path), path.name)) for line in verdict.lines()]
-    classes = {0: "good", 1: "hint"}.get(verdict.code, "bad")
-    lines = "".join(f"<div>{escape(line.strip())}</div>" for line in rest)
+        return f'<p class="bad">{escape(page.desk.clean(str(error)))}</p>'
+    first, *rest = verdict[SAID]
+    classes = {0: "good", 1: "hint"}.get(verdict["code"], "bad")
+    lines = "".join(f"<div>{escape(line)}</div>" for line in rest)
     return f'<p class="{classes}">{escape(first)}</p>{lines}'

@@ -9,6 +9,7 @@ import gradio as gr
 
 from hires.errors import HiresError
 from hires.server.option_table import CHOICES, OPTIONS
+from hires.ui import fresh
 from hires.ui.events import QUIET, told
 from hires.ui.option_labels import ELSEWHERE, GROUPS
 from hires.ui.words import LANGUAGES
@@ -40,7 +41,7 @@ def build(page: Page) -> None:
         for title, labels in groups():
             with gr.Accordion(_(title), open=title != ELSEWHERE):
                 for keys in rows(list(labels)):
-                    with gr.Row(elem_classes="tight"):
+                    with gr.Row(elem_classes="tight own-rows"):
                         for key in keys:
                             fields[key] = field(page, key, _(labels[key]))
         with gr.Row(elem_classes="tight go"):
@@ -107,7 +108,7 @@ def field(page: Page, key: str, label: str) -> Any:
         "upscaler_for_img2img": choices.upscalers,
     }
     if key in lists:
-        return gr.Dropdown(lists[key](), value=value, allow_custom_value=True, **how)
+        return fresh.dropdown(page, lists[key], value=value, allow_custom_value=True, **how)
     if key in CHOICES:
         return gr.Dropdown(list(CHOICES[key]), value=value, **how)
     default = OPTIONS[key].default

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from hires.pocket import BUILT_IN_NAME
-from hires.ui import fields_drawing, fields_more, results
+from hires.ui import fields_drawing, fields_more, fresh, results
 from hires.ui.asking import txt2img_body
 from hires.ui.choices import Choices
 from hires.ui.events import QUIET
@@ -34,8 +34,8 @@ def build(page: Page) -> None:
     """The tab: its form on the left and what comes of it on the right."""
     choices, form = Choices(page.server), Form("txt2img")
     page.forms["txt2img"] = form
-    with page.tab("txt2img", "txt2img"):
-        welcome = None if choices.has_own() else _welcome(page)
+    with page.tab("txt2img", "txt2img") as tab:
+        welcome = _welcome(page, choices)
         with gr.Row(elem_classes="columns"):
             with gr.Column(scale=5, min_width=320, elem_classes="left"):
                 with gr.Column(elem_classes="first"):
@@ -56,12 +56,11 @@ def build(page: Page) -> None:
             with gr.Column(scale=4, min_width=320, elem_classes="pane"):
                 pane = results.pane(page, form, generate)
         after = results.start(page, form, pane, lambda values: [txt2img_body(values)])
-        if welcome is not None:
-            side = choices.native_size(BUILT_IN_NAME)
-            values = {**FIRST, "width": side, "height": side}
-            fields = [form.fields[name] for name in values]
-            after(welcome.click(lambda: list(values.values()), None, fields, **QUIET).then)
-        connect()
+        side = choices.native_size(BUILT_IN_NAME)
+        values = {**FIRST, "width": side, "height": side}
+        fields = [form.fields[name] for name in values]
+        after(welcome.click(lambda: list(values.values()), None, fields, **QUIET).then)
+        connect(on=[tab.select])
     names = tuple(form.fields)
 
     def take(picture: Path | None, text: str) -> list[Any]:
@@ -70,10 +69,11 @@ def build(page: Page) -> None:
     page.receive("txt2img", [form.fields[name] for name in names], take, [(page.tabs, "txt2img")])
 
 
-def _welcome(page: Page) -> Any:
+def _welcome(page: Page, choices: Choices) -> Any:
     """What a first start without models says; its button."""
     _ = page._
-    with gr.Row(elem_id="welcome", equal_height=True):
+    with gr.Row(elem_id="welcome", equal_height=True, visible=not choices.has_own()) as row:
+        fresh.follow(page, row, lambda: {"visible": not choices.has_own()})
         gr.Markdown(
             f"**{_('There is no model of your own yet.')}** "
             + _("Put checkpoints into the models folder, or fetch one in the Models tab.")

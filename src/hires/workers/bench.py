@@ -21,10 +21,11 @@ from hires.errors import HiresError, Interrupted, ModelFileError
 from hires.graph.report import Event, NodeFailed, NodeFinished, NodeProgress, RunReport
 from hires.graph.workflow import Workflow
 from hires.models.store import ModelStore
-from hires.nodes.context import Counts, TempFolder
+from hires.nodes.context import Counts, RunContext, TempFolder
 from hires.settings import Settings, load_settings
 from hires.tiling.upscale import as_planes
-from hires.workers.units import Done, Greeting, MadeFile, MadeRun, ModelFile, RunUnit, TileUnit, Told, Unit
+from hires.workers.redrawing import redrawn
+from hires.workers.units import Done, Greeting, MadeFile, MadeRun, MadeTiles, ModelFile, RunUnit, TileUnit, Told, Unit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,13 +45,15 @@ class Runs(Protocol):
         workflow: Workflow,
         *,
         targets: tuple[str, ...] | None,
-        on_event: Callable[[Event], None],
-        force_outputs: bool,
-        counts: Counts,
-        extra_pnginfo: Mapping[str, Any],
+        on_event: Callable[[Event], None] | None = None,
+        force_outputs: bool = False,
+        counts: Counts | None = None,
+        extra_pnginfo: Mapping[str, Any] | None = None,
         given: Mapping[str, Path],
-        output_dir: Path,
+        output_dir: Path | None = None,
     ) -> RunReport: ...
+
+    def context(self, counts: Counts, given: Mapping[str, Path]) -> RunContext: ...
 
 
 MakeEngine = Callable[..., Runs]
@@ -86,7 +89,7 @@ class Bench:
         try:
             engine = self._begin()
             check_models(engine.store, unit.models)
-            made = self._run(engine, unit) if isinstance(unit, RunUnit) else self._enlarge(engine, unit)
+            made = self._made(engine, unit)
         except Exception as error:
             return Done(None, _sendable(error), tuple(self._events), self._life)
         return Done(made, None, tuple(self._events), self._life)
@@ -120,6 +123,16 @@ class Bench:
             event = replace(event, failure=replace(event.failure, error=_sendable(event.failure.error)))
         with self._lock:
             self._events.append(event)
+
+    def _made(self, engine: Runs, unit: Unit) -> MadeRun | MadeTiles | Tensor:
+        if isinstance(unit, RunUnit):
+            return self._run(engine, unit)
+        if isinstance(unit, TileUnit):
+            return self._enlarge(engine, unit)
+        given = _placed(unit.given, engine.temp.path)
+        return redrawn(
+            engine, unit, given, lambda value, of, preview: self._hear(NodeProgress("tile", value, of, preview))
+        )
 
     def _run(self, engine: Runs, unit: RunUnit) -> MadeRun:
         counts = Counts()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import math
 import os
 import re
@@ -21,8 +22,10 @@ import torch
 
 from hires.errors import SettingError
 
-LONGEST_FOLDER = 40
-"""Characters: Ray puts sockets below it, whose whole path may have 107."""
+LONGEST_FOLDER = 32
+"""Characters: Ray puts sockets 75 below it, whose whole path may have 107."""
+OWNER = "owner"
+"""The file in a folder of Ray's that has the number of the process it was made for."""
 OBJECTS_BYTES = 512 * 2**20
 """Of shared memory for what is on its way between processes; more goes to the disk."""
 SECONDS_TO_ANSWER = 5.0
@@ -153,6 +156,7 @@ def _loaded() -> ModuleType:
         import ray
     except ImportError as error:
         raise SettingError(f"Ray cannot be loaded: {error}", 'Install it again: pip install "hires[ray]".') from error
+    logging.getLogger("ray").setLevel(logging.ERROR)  # it warns of signal handlers where it is started in a thread
     module: ModuleType = ray
     return module
 
@@ -164,12 +168,35 @@ def _quiet() -> dict[str, Any]:
 def _folder(cache_dir: Path) -> Path:
     """A new folder below our cache; below the system's temporary one where that has too long a name for sockets."""
     below = (cache_dir / "ray").absolute()
-    if len(str(below)) > LONGEST_FOLDER:
-        return Path(tempfile.mkdtemp(prefix="hires-ray-"))
-    with suppress(OSError):
-        below.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix="r-", dir=below))
-    return Path(tempfile.mkdtemp(prefix="hires-ray-"))
+    if len(str(below)) <= LONGEST_FOLDER:
+        with suppress(OSError):
+            below.mkdir(parents=True, exist_ok=True)
+            return _owned(below, "r-")
+    return _owned(Path(tempfile.gettempdir()), "hires-ray-")
+
+
+def _owned(below: Path, prefix: str) -> Path:
+    """A new folder that says whose it is. Those of processes that are gone, which had no time to clean, are removed."""
+    for left in below.glob(f"{prefix}*"):
+        with suppress(OSError, ValueError):
+            if is_gone(int((left / OWNER).read_text())):
+                shutil.rmtree(left, ignore_errors=True)
+    made = Path(tempfile.mkdtemp(prefix=prefix, dir=below))
+    (made / OWNER).write_text(str(os.getpid()))
+    return made
+
+
+def is_gone(process: int) -> bool:
+    """Whether no process of this machine has that number; False where that cannot be asked without harm."""
+    if os.name != "posix" or process <= 0:
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # it is another user's
+        return False
+    return False
 
 
 def _line(error: Exception) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -82,8 +82,7 @@ def place(made: MadeRun, workflow: Mapping[str, Any], context: RunContext, count
     for file in made.files:
         key = (file.place, file.subfolder, file.filename)
         names[key] = _written(file, context, exactly=file.filename in named_exactly).name
-    for entry in fields(Counts):
-        setattr(counts, entry.name, getattr(counts, entry.name) + getattr(made.counts, entry.name))
+    counts.add(made.counts)
     nodes = {id: replace(node, ui=_renamed(node.ui, names)) for id, node in made.nodes.items()}
     report = RunReport(
         nodes=nodes,

@@ -53,6 +53,7 @@ class Lane:
         end = self._actor.do.remote(number, unit)
         asked: Any = None
         heard, life, told_to_stop = 0, "", False
+        fault: BaseException | None = None
         while True:
             ready, _ = self._ray.wait([end], timeout=SECONDS_BETWEEN_LOOKS)
             if ready:
@@ -70,10 +71,17 @@ class Lane:
                     life = told.life
                     for event in told.events:
                         heard += 1
-                        on_event(event)
-            if asked is None:
+                        try:
+                            on_event(event)
+                        except BaseException as error:  # the worker is free only when it has stopped
+                            fault, on_event = error, None
+                            self.give_up()
+                            break
+            if asked is None and on_event is not None:
                 asked = self._actor.told.remote(number, heard)
         done: Done = self._asked(end)
+        if fault is not None:
+            raise fault
         if done.error is not None:
             raise done.error
         return replace(done, events=done.events[heard if done.life == life else 0 :])

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hires.errors import Interrupted
 from hires.graph.declare import Registry
 from hires.graph.report import Event, RunReport
 from hires.graph.workflow import Workflow
@@ -15,29 +16,46 @@ from hires.models.store import ModelStore
 from hires.nodes.context import Counts, RunContext
 from hires.tiling.plan import TilePlan
 from hires.tiling.upscale import Edge, Kept, Pixels
+from hires.workers.apart import Apart
 from hires.workers.placing import Renaming, models_of, pictures_of, place, renamed
 from hires.workers.pool import Lane, Workers
 from hires.workers.tiles import SharedTiles
+from hires.workers.turns import Place
 from hires.workers.units import Done, MadeRun, ModelFile, RunUnit
 
 OnEvent = Callable[[Event], None]
-ENLARGING = "HiresUpscale"
+IN_TILES = {
+    "HiresUpscale",
+    "HiresSDUpscale",
+    "HiresUltimateUpscale",
+    "UltimateSDUpscale",
+    "UltimateSDUpscaleNoUpscale",
+    "UltimateSDUpscaleCustomSample",
+}
+"""Nodes whose tiles are units."""
 
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """Workers as one engine uses them; with a `lane`, always the same one."""
+    """Workers as one engine uses them; with a `lane`, always the same one; with a `place`, whoever is free, and what is
+    finished before its turn waits."""
 
     workers: Workers
     registry: Registry
     store: ModelStore
     stop: threading.Event
     lane: Lane | None = None
+    place: Place | None = None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether all workers may be handed parts of one run; else the run is a unit itself."""
+        return self.lane is None and self.place is None
 
     def takes(self, workflow: Workflow) -> bool:
         """Whether a workflow is run by one worker; else it is run here, and its tiles are handed to all of them."""
         kinds = {node.class_type or "" for node in workflow.nodes.values()}
-        return self.lane is not None or ENLARGING not in kinds or any("Sampler" in kind for kind in kinds)
+        return not self.is_shared or not kinds & IN_TILES or any("Sampler" in kind for kind in kinds)
 
     def unit(
         self,
@@ -61,9 +79,15 @@ class Elsewhere:
 
     def performed(self, unit: RunUnit, on_event: OnEvent | None) -> Done:
         """The run of a worker that is free. Raises what went wrong, Interrupted where it was stopped."""
+        if self.place is not None and (known := self.place.known(unit)) is not None:
+            return known
         hear = None if on_event is None else Renaming(on_event)
         with nullcontext(self.lane) if self.lane is not None else self.workers.lane() as lane:
+            if self.stop.is_set():
+                raise Interrupted
             done = lane.perform(unit, stop=self.stop, on_event=hear)
+        if self.place is not None:
+            self.place.keep(unit, done)
         return done if hear is None else replace(done, events=(*hear.held, *done.events))
 
     def placed(
@@ -72,6 +96,8 @@ class Elsewhere:
         """Its files written here, and its report."""
         made = done.made
         assert isinstance(made, MadeRun)
+        if self.place is not None:
+            self.place.wait()
         report, names = place(made, unit.workflow, context, counts)
         if on_event is not None:
             for event in done.events:
@@ -89,6 +115,11 @@ class Elsewhere:
         return SharedTiles(
             self.workers, source, plan, upscaler, scale, edge=edge, kept=kept, models=models, stop=self.stop
         )
+
+    @property
+    def apart(self) -> Apart:
+        """What has tiles redrawn by all workers."""
+        return Apart(self.workers, self.registry, self.stop)
 
     def _is_here(self) -> bool:
         """Whether the workers see this machine's files."""

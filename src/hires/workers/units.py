@@ -13,6 +13,7 @@ from hires.errors import Fault
 from hires.graph.report import Event, Failure, NodeReport
 from hires.graph.workflow import Workflow
 from hires.nodes.context import Counts
+from hires.nodes.redraw_brush import Cut
 from hires.tiling.grid import Box
 
 
@@ -54,7 +55,20 @@ class TileUnit:
     models: tuple[ModelFile, ...] = ()
 
 
-Unit = RunUnit | TileUnit
+@dataclass(frozen=True)
+class RedrawUnit:
+    """Tiles to redraw: the part of a workflow (API format) that makes what they are drawn with, where in it each such
+    thing is (its name -> node, output), and the rest of the brush."""
+
+    workflow: dict[str, Any]
+    links: Mapping[str, tuple[str, int]]
+    brush: Mapping[str, Any]
+    cut: Cut
+    given: Mapping[str, bytes] = field(default_factory=dict)
+    models: tuple[ModelFile, ...] = ()
+
+
+Unit = RunUnit | TileUnit | RedrawUnit
 
 
 @dataclass(frozen=True)
@@ -82,11 +96,19 @@ class MadeRun:
 
 
 @dataclass(frozen=True)
+class MadeTiles:
+    """Tiles that were redrawn, (batch, height, width, 3) each, and what that cost."""
+
+    tiles: list[Tensor]
+    counts: Counts
+
+
+@dataclass(frozen=True)
 class Done:
     """A unit is over: what it gave, or why it gave nothing; its events, and the life of the process that had them. A
     tile is (channels, H, W) float32."""
 
-    made: MadeRun | Tensor | None
+    made: MadeRun | MadeTiles | Tensor | None
     error: Exception | None = None
     events: tuple[Event, ...] = ()
     life: str = ""

@@ -9,8 +9,10 @@ from functools import partial
 from typing import Any
 
 from hires.errors import SettingError
+from hires.imaging.preprocessors import PREPROCESSORS, check_preprocessor
 from hires.imaging.upscalers import LATENT_UPSCALERS
 from hires.models.names import close_names
+from hires.recipes.controlnets import CONTROL_MODES, RESIZE_MODES
 from hires.recipes.fine_sampling import NO, YES
 from hires.recipes.grids.axes import (
     IMG2IMG,
@@ -43,7 +45,7 @@ from hires.recipes.grids.prompt_axes import (
     weigh_loras,
 )
 from hires.recipes.img2img_request import Img2Img
-from hires.recipes.request import Refiner
+from hires.recipes.request import FP8_MODES, Refiner
 from hires.recipes.samplers import chosen, sampler_rows, schedule_rows
 from hires.recipes.tiled import DeepShrink, TiledDiffusion
 from hires.tiling.joint import METHODS
@@ -51,6 +53,7 @@ from hires.tiling.joint import METHODS
 NOTHING = "Nothing"
 SEEDS = ("Seed", "Var. seed")
 REFINER = "Refiner checkpoint"
+FACE_RESTORERS = ("CodeFormer", "GFPGAN")
 LARGEST_SIDE = 100_000
 
 
@@ -79,7 +82,13 @@ def _checkpoint_or_none(item: str, known: Known) -> str | None:
 
 
 def _vae(item: str, known: Known) -> str | None:
-    return None if item.lower() in ("none", "auto", "automatic") else closest("vae", item, known)
+    if item.lower() in ("auto", "automatic"):
+        return "Automatic"
+    return None if item.lower() == "none" else closest("vae", item, known)
+
+
+def _controlnet(item: str, known: Known) -> str:
+    return closest("controlnet", item, known)
 
 
 def _upscaler(item: str, known: Known) -> str:
@@ -93,6 +102,10 @@ def _size(item: str, known: Known) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def _preprocessor(item: str, known: Known) -> str:
+    return check_preprocessor(item).name
+
+
 def _random_source(item: str, known: Known) -> str:
     sources = {"GPU": "NV", "NV": "NV", "CPU": "CPU"}
     if item.upper() not in sources:
@@ -100,22 +113,23 @@ def _random_source(item: str, known: Known) -> str:
     return sources[item.upper()]
 
 
+def _restorer(item: str, known: Known) -> str:
+    """A face restorer's name, or true for the web UI's usual one."""
+    if item.lower() in (*YES, "y"):
+        return FACE_RESTORERS[0]
+    if item.lower() in (*NO, "n", "none"):
+        return ""
+    for name in FACE_RESTORERS:
+        if name.lower() == item.lower():
+            return name
+    raise SettingError(f"there is no face restorer {item!r}", f"Use {', '.join(FACE_RESTORERS)} or None.")
+
+
 def _truth(item: str, known: Known) -> bool:
     """True or false in the words that A1111 takes."""
     if item.lower() in (*YES, *NO):
         return item.lower() in YES
     raise SettingError(f"{item!r} is neither true nor false", "Write True or False.")
-
-
-def only(*neutral: str, why: str) -> Callable[[str, Known], Sequence[str]]:
-    """Values of something that hires does not do: none but those that leave it undone."""
-
-    def read(item: str, known: Known) -> str:
-        if item.lower() in neutral:
-            return item
-        raise SettingError(f"{why}; the value {item!r} cannot be drawn")
-
-    return each(read)
 
 
 # --- changes ---------------------------------------------------------------------------------------------------
@@ -197,6 +211,20 @@ def _shrink(request: Request, value: Any, values: Sequence[Any]) -> Request:
     return with_base(request, deep_shrink=None if value == 1 else replace(own, factor=value))
 
 
+def _unit(name: str) -> Callable[[Request, Any, Sequence[Any]], Request]:
+    """A field of the first ControlNet."""
+
+    def apply(request: Request, value: Any, values: Sequence[Any]) -> Request:
+        first, *others = base_of(request).controlnets
+        return with_base(request, controlnets=(replace(first, **{name: value}), *others))
+
+    return apply
+
+
+def _needs_unit(request: Request) -> str:
+    return "" if base_of(request).controlnets else "there is no ControlNet"
+
+
 def _sized(request: Request, value: Any, values: Sequence[Any]) -> Request:
     return with_base(request, width=value[0], height=value[1])
 
@@ -224,7 +252,7 @@ def _listed(*choices: str) -> Callable[[Known], Sequence[str]]:
 
 second = partial(Axis, stage=Stage.SECOND_PASS, needs=needs_hires)
 model = partial(Axis, read=each(_checkpoint), stage=Stage.LOADED, cost=1.0, choices=_checkpoints, shown=base_name)
-unmade = partial(Axis, apply=_leave)
+unit = partial(Axis, needs=_needs_unit)
 on_txt2img, on_img2img = (TXT2IMG,), (IMG2IMG,)
 
 AXES: tuple[Axis, ...] = (
@@ -265,10 +293,10 @@ AXES: tuple[Axis, ...] = (
     Axis("Styles", style_lists, add_styles, shown=shown_styles, early=True,
          choices=lambda known: list(known.styles or ())),
     Axis("UniPC Order", whole, _fine("unipc_order"), cost=0.5),
-    unmade("Face restore", only("none", "false", "no", "n", "0", "off", why="faces are restored by hires upscale"),
-           bare=True),
-    unmade("Token merging ratio", only("0", "0.0", why="hires does not merge tokens")),
-    unmade("Token merging ratio high-res", only("0", "0.0", why="hires does not merge tokens")),
+    Axis("Face restore", each(_restorer), field("face_restoration"), stage=Stage.DECODED, bare=True,
+         shown=lambda name: name or "None", choices=_listed("None", *FACE_RESTORERS)),
+    Axis("Token merging ratio", decimal, field("token_merging")),
+    second("Token merging ratio high-res", decimal, field("token_merging_hires")),
     Axis("Always discard next-to-last sigma", each(_truth), _fine("discard_penultimate"),
          choices=_listed("False", "True")),
     Axis("SGM noise multiplier", each(_truth), _fine("sgm_noise"), choices=_listed("False", "True")),
@@ -276,8 +304,8 @@ AXES: tuple[Axis, ...] = (
          choices=lambda known: ["None", *known.names("checkpoints")]),
     Axis("Refiner switch at", decimal, _switch("switch_at"), stage=Stage.SWITCHED, needs=_needs_refiner),
     Axis("RNG source", each(_random_source), field("rng"), choices=_listed("GPU", "CPU", "NV")),
-    unmade("FP8 mode", only("disable", why="hires holds no weights in 8 bits (--weights float16 halves them)"),
-           cost=0.9, choices=_listed("Disable")),
+    Axis("FP8 mode", one_of(tuple(FP8_MODES)), field("fp8"), stage=Stage.LOADED, cost=0.9,
+         choices=_listed(*FP8_MODES)),
     Axis("Size", each(_size), _sized, shown=lambda size: f"{size[0]}x{size[1]}"),
     # ours
     Axis("LoRA weight", decimal, weigh_loras, needs=needs_lora),
@@ -294,6 +322,18 @@ AXES: tuple[Axis, ...] = (
     Axis("Deep Shrink", decimal, _shrink),
     Axis("VAE mode", texts, field("vae_mode"), stage=Stage.DECODED),
     Axis("Emphasis", texts, field("emphasis")),
+    unit("[ControlNet] Weight", decimal, _unit("weight")),
+    unit("[ControlNet] Guidance Start", decimal, _unit("guidance_start")),
+    unit("[ControlNet] Guidance End", decimal, _unit("guidance_end")),
+    unit("[ControlNet] Resize Mode", one_of(RESIZE_MODES), _unit("resize_mode"), choices=_listed(*RESIZE_MODES)),
+    unit("[ControlNet] Preprocessor", each(_preprocessor), _unit("module"), choices=_listed(*PREPROCESSORS)),
+    unit("[ControlNet] Pre Resolution", whole, _unit("processor_res")),
+    unit("[ControlNet] Pre Threshold A", decimal, _unit("threshold_a")),
+    unit("[ControlNet] Pre Threshold B", decimal, _unit("threshold_b")),
+    unit("[ControlNet] Pixel Perfect", each(_truth), _unit("pixel_perfect"), choices=_listed("False", "True")),
+    unit("[ControlNet] Control Mode", one_of(CONTROL_MODES), _unit("control_mode"), choices=_listed(*CONTROL_MODES)),
+    unit("[ControlNet] Model", each(_controlnet), _unit("model"), shown=base_name,
+         choices=lambda known: list(known.names("controlnet"))),
 )  # fmt: skip
 
 

@@ -19,6 +19,8 @@ from hires.text.syntax_webui import split_networks, strip_comments
 Graph = Mapping[str, Mapping[str, Any]]
 WHOLE_RUN, WINDOW = "KSampler", "KSamplerAdvanced"
 NOT_OF_A_STEP = ("positive", "negative", "end_at_step", "return_with_leftover_noise", "seed", "noise_seed")
+SHOWN, SIDES = "HiresInpaintConditioning", ("positive", "negative")
+"""What shows an inpainting network its picture: a side's texts are those of the same side before it."""
 NOT_OF_A_TEXT = ("text", "schedule_calls", "schedule_calls_before")
 
 
@@ -39,6 +41,10 @@ class Prediction:
     """The steps that the cells seen so far will have computed."""
 
     _known: set[str] = field(default_factory=set)
+
+    def copy(self) -> Prediction:
+        """Another that has seen the same cells."""
+        return Prediction(set(self._known))
 
     def add(self, graph: Graph, images: int = 1) -> Cost:
         """The cost of the next cell's workflow, in API format, for so many images at once, each a run of its own."""
@@ -65,7 +71,7 @@ def _steps(graph: Graph, inputs: Mapping[str, Any], names: dict[str, str]) -> di
     read: dict[str, Any] = {"denoise": 1.0, "add_noise": "enable", "start_at_step": 0}
     read |= {key: _named(graph, value, names) for key, value in inputs.items() if key not in NOT_OF_A_STEP}
     read["seed"] = inputs.get("seed", inputs.get("noise_seed"))
-    sides = [_texts(graph, inputs[side], names) for side in ("positive", "negative")]
+    sides = [_texts(graph, inputs[side], names) for side in SIDES]
     name, found = _digest(read), {}
     for step in range(start, end):
         call = (step - start) * sampler.calls
@@ -82,6 +88,10 @@ def _texts(graph: Graph, link: Any, names: dict[str, str]) -> Texts:
     """How a conditioning is encoded, and its texts until each call."""
     node = graph[link[0]]
     inputs = node["inputs"]
+    if node["class_type"] == SHOWN:
+        seen = {key: _named(graph, value, names) for key, value in inputs.items() if key not in SIDES}
+        how_before, texts = _texts(graph, inputs[SIDES[link[1]]], names)
+        return _digest([how_before, seen]), texts
     if node["class_type"] != "CLIPTextEncode" or inputs.get("dialect") != "webui":
         return _named(graph, link, names), [(0, "")]
     how = {key: _named(graph, value, names) for key, value in inputs.items() if key not in NOT_OF_A_TEXT}

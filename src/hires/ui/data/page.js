@@ -7,7 +7,7 @@
     place.searchParams.set("__theme", colours);
     history.replaceState(null, "", place);
   }
-  const BUSY_MS = 400, IDLE_MS = 3000, AWAY_FACTOR = 5, ROUGH_MS = 2500, TABS = ["txt2img", "img2img"];
+  const BUSY_MS = 400, IDLE_MS = 3000, AWAY_FACTOR = 5, ROUGH_MS = 2500, REST_MS = 200, TABS = ["txt2img", "img2img"];
   const followed = {};
   const byId = (id) => document.getElementById(id);
   const press = (id) => { const found = byId(id); if (found) (found.tagName === "BUTTON" ? found : found.querySelector("button"))?.click(); };
@@ -73,7 +73,7 @@
       if (answer.ok) {
         const told = await answer.json();
         draw(tab, told);
-        if (told.ended && told.ended !== state.ended) { press(`${tab}_collect`); press(`${tab}_plan_again`); }
+        if (told.ended && told.ended !== state.ended) { press(`${tab}_collect`); foretell(tab); }
         state.ended = told.ended;
         if (told.job) wait = BUSY_MS;
       }
@@ -86,12 +86,19 @@
     ask(tab);
   }
 
+  // The line that says what will come is asked for anew once nothing has changed for a moment, in the tab that is seen.
+  const asked = {};
+  function foretell(tab) {
+    clearTimeout(asked[tab]);
+    asked[tab] = setTimeout(() => { if (byId(`${tab}_generate`)?.offsetParent) press(`${tab}_plan_again`); }, REST_MS);
+  }
+
   function begin(tab) {
     follow(tab);
-    press(`${tab}_plan_again`);
+    foretell(tab);
     setInterval(() => {
       if (document.hidden) return;
-      if (byId(`${tab}_plan`)?.querySelector("[data-rough]")) press(`${tab}_plan_again`);
+      if (byId(`${tab}_plan`)?.querySelector("[data-rough]")) foretell(tab);
     }, ROUGH_MS);
   }
   document.addEventListener("visibilitychange", () => { if (!document.hidden) Object.keys(followed).forEach(follow); });
@@ -157,5 +164,20 @@
     area.setSelectionRange(found[1], found[2]);
   }, true);
 
-  window.hires = { begin, follow, weighed };
+  // --- names ------------------------------------------------------------------------------------------------------
+  // Buttons that show a sign alone say what they do; those of a tab are there once it has been opened.
+  let names = {};
+  function call() {
+    for (const [id, name] of Object.entries(names)) {
+      const found = byId(id), button = found && (found.tagName === "BUTTON" ? found : found.querySelector("button"));
+      if (button && button.title !== name) { button.title = name; button.setAttribute("aria-label", name); }
+    }
+  }
+  function name(known) {
+    names = known;
+    call();
+    document.addEventListener("click", () => { setTimeout(call, 100); setTimeout(call, 1000); });
+  }
+
+  window.hires = { begin, follow, foretell, name, weighed };
 })();
