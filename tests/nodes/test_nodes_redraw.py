@@ -9,15 +9,17 @@ import torch
 from torch import Tensor
 
 from hires.errors import Interrupted, SettingError
+from hires.nodes import redraw_run
 from hires.nodes.context import RunContext
 from hires.nodes.redraw import hires_sd_upscale, hires_ultimate_upscale, redrawn, ultimate_of
+from hires.nodes.redraw_brush import Brush, Cut
 from hires.nodes.redraw_comfy import (
     enlarged,
     ultimate_upscale,
     ultimate_upscale_custom,
     ultimate_upscale_no_upscale,
 )
-from hires.nodes.redraw_run import Brush, planned_calls, steps_at
+from hires.nodes.redraw_run import planned_calls, steps_at
 from hires.nodes.samplers import ChosenSampler
 from hires.sampling.noise import Anchor, image_noise, initial_noise, start_stream
 from hires.tiling.redraw import Ultimate
@@ -162,6 +164,26 @@ def test_sd_upscale_draws_beside_joins_that_show_again_from_the_source(context: 
     assert context.counts.denoiser_calls - calls == calls  # every join shows; the first round was known already
     unmended = sd_upscale(**given, mend_above=10.0)
     assert torch.equal(plain, unmended)
+
+
+def test_what_is_drawn_beside_joins_is_cut_from_the_source(
+    context: RunContext, picture: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuts: list[Cut] = []
+    draw = redraw_run.draw_cut
+
+    def watched(cut: Cut, *rest: Any, **more: Any) -> Any:
+        cuts.append(cut)
+        return draw(cut, *rest, **more)
+
+    monkeypatch.setattr(redraw_run, "draw_cut", watched)
+    given = handles(context) | OURS | {"image": picture, "denoise": 0.9, "overlap": 0, "lock": 0.0}
+    sd_upscale(**given, mend_above=0.01)
+    sizes = {(crop.height, crop.width) for cut in cuts for crop in cut.crops}
+    assert len(sizes) > 1  # those of the first round, and wider ones
+    for cut in cuts:
+        for tile, crop in zip(cut.tiles, cut.crops, strict=True):
+            assert torch.equal(tile, picture[:, crop.slices[0], crop.slices[1]])
 
 
 def test_a_size_that_is_no_multiple_of_8_is_kept(context: RunContext, picture: Tensor) -> None:

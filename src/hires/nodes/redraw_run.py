@@ -81,7 +81,7 @@ class _Work:
             tiles = self._kept_tiles(group, denoise)
             if tiles is None:
                 mark = frozenset() if self._pieces is None else self._pieces.mark()
-                tiles = self._drawn(group, [canvas.view(job) for job in group], denoise)
+                tiles = self._drawn(group, [self._view(canvas, round_, job) for job in group], denoise)
                 self._keep(tiles, mark)
             for job, tile in zip(group, tiles, strict=True):
                 canvas.lay(job, tile)
@@ -123,7 +123,7 @@ class _Work:
         """
         canvas, denoise, first = Canvas(image, round_), self._brush.strength(round_), self._number
         jobs, steps = round_.jobs, self._brush.steps_at(denoise)
-        sees = round_.sees_former or round_.joined == "over"
+        sees = (round_.sees_former or round_.joined == "over") and not round_.from_source
         waits = awaited([job.crop for job in jobs]) if sees else [set[int]() for _ in jobs]
         shares, lock = [0.0] * len(jobs), threading.Lock()
         drawn: dict[int, Tensor] = {}
@@ -147,7 +147,7 @@ class _Work:
                 found = Future[Tensor]()
                 found.set_result(kept)
                 return found
-            cut = self._cut(first + index, [jobs[index]], [canvas.view(jobs[index])], denoise)
+            cut = self._cut(first + index, [jobs[index]], [self._view(canvas, round_, jobs[index])], denoise)
             return threads.submit(draw, index, cut)
 
         def finish(index: int, tile: Tensor) -> None:
@@ -191,6 +191,9 @@ class _Work:
             mask=_latent_mask(job) if self._plan.keeps_outside else None,
             told=tuple(told),
         )
+
+    def _view(self, canvas: Canvas, round_: Round, job: Job) -> Tensor:
+        return self._source_of(job) if round_.from_source else canvas.view(job)
 
     def _source_of(self, job: Job) -> Tensor:
         return self._source[:, job.crop.slices[0], job.crop.slices[1]]

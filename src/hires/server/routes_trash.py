@@ -15,7 +15,6 @@ from hires.server.state import Server, server_of
 router = APIRouter(prefix="/hires/v1/trash", tags=["gallery"])
 ServerHere = Annotated[Server, Depends(server_of)]
 MOST_LISTED = 1000
-MOST_DELETIONS = 1000
 
 
 class InTrash(Body):
@@ -47,9 +46,7 @@ def restore(body: InTrash, server: ServerHere) -> dict[str, Any]:
 
 
 @router.delete("")
-def empty(
-    server: ServerHere, deletion: Annotated[list[str] | None, Query(max_length=MOST_DELETIONS)] = None
-) -> dict[str, Any]:
+def empty(server: ServerHere, deletion: Annotated[list[str] | None, Query()] = None) -> dict[str, Any]:
     """Delete what is in the trash for good: of some deletions, or all of it. How many pictures and bytes that was."""
     count, size = server.gallery.empty(deletion)
     return {"count": count, "bytes": size}
