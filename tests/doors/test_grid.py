@@ -3,8 +3,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.dying import die
 from typer.testing import CliRunner
 
 from hires.api import Engine, HiresFix, Txt2Img
@@ -132,25 +131,19 @@ def test_a_grid_goes_on_after_a_stop(thin_models: Path, tmp_path: Path) -> None:
     assert not (folder / "cells" / ".drawing").exists()
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-sys.path.insert(0, {root!r})
-from tests.doors.test_grid import BASE, grid, new_engine
-done = []
-def kill(cell):
-    done.append(cell)
-    if len(done) == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-new_engine(Path({models!r}), Path({folder!r})).grid(grid(BASE, ("Steps", "1-2"), ("CFG Scale", "2, 5")), on_cell=kill)
-"""
+def dying(models: Path, folder: Path) -> None:
+    done: list[CellDone] = []
+
+    def kill(cell: CellDone) -> None:
+        done.append(cell)
+        if len(done) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    new_engine(models, folder).grid(grid(BASE, ("Steps", "1-2"), ("CFG Scale", "2, 5")), on_cell=kill)
 
 
 def test_a_grid_goes_on_after_it_was_killed(thin_models: Path, tmp_path: Path) -> None:
-    root = str(Path(__file__).parents[2])
-    script = KILLED.format(root=root, models=str(thin_models), folder=str(tmp_path))
-    ended = subprocess.run([sys.executable, "-c", script], env={**os.environ}, cwd=root, check=False)
-    assert ended.returncode == -signal.SIGKILL
+    die(dying, thin_models, tmp_path)
     folder = tmp_path / "out" / "grid_00001"
     leftover = folder / "cells" / ".drawing"
     leftover.mkdir(exist_ok=True)

@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+from tests.dying import die
 
 from hires.api import Engine
+from hires.graph.report import NodeProgress
 from hires.models.upscale import UpscaleModel
 from hires.recipes.request import HiresFix
 from hires.recipes.tiled import TiledDiffusion
 from hires.settings import Settings
-
-DIE = """
-import json, os, signal, sys
-from tests.doors.test_killed import drawn, engine_in
-from hires.graph.report import NodeProgress
-from pathlib import Path
-
-seen = 0
-
-def on_event(event):
-    global seen
-    seen += isinstance(event, NodeProgress)
-    if seen >= int(sys.argv[3]):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-drawn(sys.argv[1], engine_in(Path(sys.argv[2])), Path(sys.argv[2]), on_event)
-"""
 
 UPSCALE = UpscaleModel.upscale
 JOINT = {"prompt": "1girl, beach", "width": 192, "height": 128, "steps": 4, "seed": 3, "sampler": "DPM++ SDE"}
@@ -65,10 +50,21 @@ def drawn(method: str, engine: Engine, folder: Path, on_event: Any = None) -> An
     return engine.sd_upscale(source, **{**REDRAW, "overlap": 32}, on_event=on_event)
 
 
+def dying(method: str, folder: Path, after: int) -> None:
+    """Draw until so many steps are told of."""
+    seen = 0
+
+    def on_event(event: Any) -> None:
+        nonlocal seen
+        seen += isinstance(event, NodeProgress)
+        if seen >= after:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    drawn(method, engine_in(folder), folder, on_event)
+
+
 def killed(method: str, folder: Path, after: int) -> None:
-    words = [sys.executable, "-c", DIE, method, str(folder), str(after)]
-    done = subprocess.run(words, capture_output=True, cwd=Path(__file__).parents[2], text=True)
-    assert done.returncode == -9, done.stderr
+    die(dying, method, folder, after)
     assert not list((folder / "outputs").rglob("*.*"))
 
 

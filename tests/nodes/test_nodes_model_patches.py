@@ -420,10 +420,10 @@ def test_hints_are_cut_to_the_entrys_area(sd15: Checkpoint, net: Any) -> None:
     steering = Steerings(sd15.model, noise_levels(sd15.model)).of({"control": ControlLink(net, hint(), 1.0)})
     assert steering is not None
     picture = hint().movedim(-1, 1)
-    cut = steering._hint(seen_by(sd15.model, place=(4, 6, 2, 1)))
+    cut = steering._cuts(seen_by(sd15.model, place=(4, 6, 2, 1)), "picture")
     torch.testing.assert_close(cut, picture[:, :, 16:48, 8:56])
     batch = Steerings(sd15.model, noise_levels(sd15.model)).of({"control": ControlLink(net, hint(0, 3), 1.0)})
-    assert batch is not None and batch._hint(seen_by(sd15.model)).shape == (2, 3, 64, 64)
+    assert batch is not None and batch._cuts(seen_by(sd15.model), "picture").shape == (2, 3, 64, 64)
 
 
 def test_entries_that_share_a_link_share_its_steering(sd15: Checkpoint, net: Any) -> None:

@@ -7,8 +7,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from tests.dying import die
 from tests.server.conftest import HERE, PATIENCE, coded, settings_in, shades
 
 from hires.models.hashes import safetensors_header
@@ -131,9 +130,7 @@ def test_after_a_kill_they_begin_again_and_nothing_is_written_twice(thin_models:
     left = folder / LEFT
     left.write_bytes(b"of a kill before")
     os.utime(left, (1e9, 1e9))
-    call = f"from pathlib import Path; from tests.server.test_model_jobs import dying; dying(Path({str(tmp_path)!r}))"
-    killed = subprocess.run([sys.executable, "-c", call], timeout=4 * PATIENCE, capture_output=True, text=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
+    die(dying, tmp_path)
     merged = folder / "both.safetensors"
     before = merged.stat()
     with client_of(tmp_path) as client:
