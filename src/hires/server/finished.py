@@ -34,7 +34,7 @@ class Finished:
         self._written: list[list[str]] = [list(one) for one in job.notes.get(WRITTEN, [])]
         self._parts: dict[str, list[list[str]]] = dict(job.notes.get(PARTS, {}))
         self._folders: dict[str, list[str]] = dict(job.notes.get(FOLDERS, {}))
-        self._claimed: set[int] = set()
+        self._claimed: set[tuple[str, str]] = set()
 
     @property
     def folder(self) -> Path:
@@ -54,12 +54,12 @@ class Finished:
 
     def earlier(self, folder: Path, stem: str, digest: str) -> Path | None:
         """A file of that content that this job wrote there before, each only once."""
-        for number, (root, name, known) in enumerate(self._written):
+        for root, name, known in self._written:
             path = self._roots[root] / name
-            if number in self._claimed or known != digest or path.parent != folder.resolve():
+            if (root, name) in self._claimed or known != digest or path.parent != folder.resolve():
                 continue
             if path.name.startswith(stem) and path.is_file() and digest_of(path) == digest:
-                self._claimed.add(number)
+                self._claimed.add((root, name))
                 self._tell([path])
                 return path
         return None
@@ -68,8 +68,10 @@ class Finished:
         """A whole file is about to get its name."""
         place = self._place(path)
         if place is not None:
-            self._claimed.add(len(self._written))
-            self._written.append([*place, digest])
+            self._claimed.add(place)
+            # a kill before it had the name left it here: twice there, it would stand for two files of these bytes
+            others = [one for one in self._written if tuple(one[:2]) != place]
+            self._written = [*others, [*place, digest]]
             self._tell([], written=self._written)
 
     def written(self, path: Path) -> None:
