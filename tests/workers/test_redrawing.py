@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -89,10 +90,14 @@ SLOW = pytest.mark.slow
 def test_the_bytes_are_the_same(
     here: Engine, two: Engine, picture: Path, drawn: Drawn, method: str, fields: dict[str, Any], tiles: int
 ) -> None:
-    given = (ULTIMATE if method == "ultimate" else TILED) | fields
+    own = {"seed": crc32(repr((method, fields)).encode())}  # so that none finds steps of another test
+    given = (ULTIMATE if method == "ultimate" else TILED) | fields | own
     expected, made = (getattr(engine, method)(picture, **given) for engine in (here, two))
     assert [path.read_bytes() for path in made.paths] == [path.read_bytes() for path in expected.paths]
-    assert made.counts.denoiser_calls == expected.counts.denoiser_calls
+    if "mend_above" in fields:  # a tile that could not grow is known where it was drawn before, not to the other worker
+        assert made.counts.denoiser_calls >= expected.counts.denoiser_calls
+    else:
+        assert made.counts.denoiser_calls == expected.counts.denoiser_calls
     assert made.notes == expected.notes
     assert len(drawn) == tiles and len({bench for bench, _ in drawn}) == 2
 
