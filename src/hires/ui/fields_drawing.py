@@ -45,7 +45,7 @@ def model(page: Page, form: Form, choices: Choices) -> None:
         here = {"label": _("Checkpoint"), "min_width": 220, "scale": 2, "elem_id": form.id("checkpoint")}
         form.add("checkpoint", fresh.dropdown(page, choices.checkpoints, first=choices.checkpoint, **here))
         form.add("vae", fresh.dropdown(page, choices.vaes, value=AUTOMATIC, label=_("VAE"), min_width=120))
-        form.add("clip_skip", gr.Slider(1, 12, 1, step=1, label=_("Clip skip"), min_width=140))
+        form.add("clip_skip", gr.Slider(1, 12, 1, step=1, label=_("Clip skip"), min_width=180))
         fresh.button(page, form.tab)
 
 
