@@ -18,7 +18,7 @@ from hires.imaging.preprocessors import LEAST, MOST, PREPROCESSORS, RESOLUTION, 
 from hires.imaging.resize_modes import resized
 from hires.imaging.sizes import check_size
 from hires.nodes.context import RunContext
-from hires.nodes.controlnets import CATEGORY, Control, ControlStrength, Percent, linked
+from hires.nodes.controlnets import CATEGORY, Control, ControlStrength, Percent, linked, linked_sides
 from hires.nodes.img2img import Area, Frame, Mode
 from hires.nodes.steering import ControlLink
 from hires.nodes.types import Conditioning, ConditioningList, Image, Mask
@@ -118,6 +118,6 @@ def hires_apply_controlnet(
     soft = soft_weights or control_mode != BALANCED
     within = None if region is None else region.reshape(-1, *region.shape[-2:])[:1].float()
     link = ControlLink(control_net, image, strength, start_percent, end_percent, soft=soft, region=within)
-    made: dict[int, ControlLink] = {}
-    steered = linked(link, positive, made, to_uncond=False)
-    return steered, negative if control_mode == CONTROL_FIRST else linked(link, negative, made, to_uncond=False)
+    if control_mode == CONTROL_FIRST:
+        return linked(link, positive, {}, to_uncond=False), negative
+    return linked_sides(link, positive, negative)

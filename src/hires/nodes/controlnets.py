@@ -79,9 +79,15 @@ def apply_controlnet_advanced(
     """Steer both sides by a picture over a part of the schedule; the VAE is for networks of other families."""
     if strength == 0.0:
         return positive, negative
-    link = ControlLink(control_net, image, strength, start_percent, end_percent)
+    return linked_sides(ControlLink(control_net, image, strength, start_percent, end_percent), positive, negative)
+
+
+def linked_sides(
+    link: ControlLink, positive: ConditioningList, negative: ConditioningList
+) -> tuple[ConditioningList, ConditioningList]:
+    """Both sides with the link behind what they have; entries of either that had the same share one instance."""
     made: dict[int, ControlLink] = {}
-    return tuple(linked(link, side, made, to_uncond=False) for side in (positive, negative))  # type: ignore[return-value]
+    return linked(link, positive, made, to_uncond=False), linked(link, negative, made, to_uncond=False)
 
 
 def linked(
