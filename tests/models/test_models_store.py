@@ -123,8 +123,9 @@ def test_errors_name_close_files_and_folders(store: ModelStore, tmp_path: Path) 
         store.find("checkpoints", "Plan.safetensors")
     with pytest.raises(ModelFileError, match=r"Did you mean .*Dream v1\.2.* or .*Dream"):
         store.find("checkpoints", "Dream v1.2")  # two files have that name
-    with pytest.raises(ModelFileError, match=r"there is no folder for vae.*models.vae"):
+    with pytest.raises(ModelFileError, match=r"there is no folder for vae.*models.vae") as caught:
         store.find("vae", "x.safetensors")
+    assert "pocket" not in str(caught.value), "the package's own folder is nobody's to fill"
     with pytest.raises(ModelFileError, match="no kind of model 'cookies'"):
         store.names("cookies")
 

@@ -134,8 +134,8 @@ class ModelFiles:
         """The error that names what is close and where it was looked for."""
         directories = self.directories(kind)
         if not directories:
-            places = ", ".join(str(root / FOLDERS[ALIASES.get(kind, kind)][0]) for root in self.folders)
-            return ModelFileError(f"no file {name!r}: there is no folder for {kind}", f"Make one: {places}.")
+            place = self.folders[0] / FOLDERS[ALIASES.get(kind, kind)][0]  # the user's own; the package's is the last
+            return ModelFileError(f"no file {name!r}: there is no folder for {kind}", f"Make one: {place}.")
         searched = ", ".join(str(directory) for directory in directories)
         message = f"no file {name!r} among the {len(entries)} {kind} in {searched}"
         close = close_names(name, [entry.name for entry in entries])
