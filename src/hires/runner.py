@@ -22,6 +22,7 @@ from hires.graph.execute import execute
 from hires.graph.kept import KeptWork
 from hires.graph.object_info import object_info
 from hires.graph.report import Event, RunReport, Said
+from hires.graph.seeds import with_drawn_seeds
 from hires.graph.tree import tree_lines
 from hires.graph.ui_write import editor_file
 from hires.graph.validate import ValidatedWorkflow, validate
@@ -133,7 +134,7 @@ class Runner:
         """
         counts = Counts() if counts is None else counts
         context = self._context(counts, given, output_dir)
-        parsed = self._parse(workflow, context)
+        parsed = with_drawn_seeds(self._parse(workflow, context), self.registry)
         targets = None if targets is None else tuple(targets)
         if self.elsewhere is not None and self.elsewhere.takes(parsed):
             unit = self.elsewhere.unit(parsed, context, targets, extra_pnginfo)

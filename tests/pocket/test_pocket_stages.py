@@ -69,10 +69,11 @@ def upscaler_stage(drawings: Shards) -> UpscalerStage:
     return UpscalerStage(drawings, UpscalerRecipe(features=8, convolutions=1, batch=2, crop=32), CPU)
 
 
-def model_stage(drawings: Shards, vae_folder: Path, folder: Path) -> ModelStage:
+def model_stage(drawings: Shards, vae_folder: Path, folder: Path, threads: int = 1) -> ModelStage:
     vae = trained_vae(vae_folder)
     latents = encode_shards(drawings, vae, folder, CPU)
-    return ModelStage(latents, Words.of_captions(latents.captions), vae, ModelRecipe(batch=4, sizes=TINY), CPU)
+    recipe = ModelRecipe(batch=4, sizes=TINY, threads=threads)
+    return ModelStage(latents, Words.of_captions(latents.captions), vae, recipe, CPU)
 
 
 def weights(stage: Stage) -> list[torch.Tensor]:
@@ -97,6 +98,20 @@ def test_a_stage_resumes_to_the_same_bits(kind: str, drawings: Shards, vae_folde
     assert train(resumed, tmp_path / "parts", limits, say=quiet) == 4
     assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(resumed), strict=True))
     assert (tmp_path / "whole" / "sheet_000004.png").exists()
+
+
+def test_parts_of_a_batch_at_once_learn_what_the_whole_learns(
+    drawings: Shards, vae_folder: Path, tmp_path: Path
+) -> None:
+    alone, beside = (model_stage(drawings, vae_folder, tmp_path / str(threads), threads) for threads in (1, 3))
+    before = [one.clone() for one in alone.learner.network.parameters()]
+    for index in range(3):
+        first, second = (stage.step(index, 0.0, 1.0) for stage in (alone, beside))
+        for name in first:
+            assert second[name].item() == pytest.approx(first[name].item(), rel=1e-4)
+    pairs = zip(before, alone.learner.network.parameters(), beside.learner.network.parameters(), strict=True)
+    moved = [(torch.dist(one, start).item(), torch.dist(one, other).item()) for start, one, other in pairs]
+    assert sum(apart for _, apart in moved) < 1e-2 * sum(way for way, _ in moved)
 
 
 def test_the_encoder_is_frozen_at_the_end(drawings: Shards) -> None:

@@ -343,3 +343,33 @@ def test_letting_go_of_memory(client: TestClient) -> None:
     assert client.post("/free", json={"unload_models": True, "free_memory": True}).status_code == 200
     over(client, client.post("/prompt", json={"prompt": picture(81)}).json()["prompt_id"])
     assert engine.results.count <= 2
+
+
+def test_a_random_seed_is_drawn_as_the_prompt_is_taken_in(client: TestClient, home: Path) -> None:
+    flow = {
+        "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "hires-pocket.safetensors"}},
+        "2": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["1", 1], "text": "1girl"}},
+        "3": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
+        "4": {
+            "class_type": "KSampler (Efficient)",
+            "inputs": {
+                "model": ["1", 0], "positive": ["2", 0], "negative": ["2", 0], "latent_image": ["3", 0],
+                "seed": -1, "steps": 2, "cfg": 5.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0,
+                "preview_method": "none", "vae_decode": "true", "optional_vae": ["1", 2],
+            },
+        },
+        "5": {"class_type": "SaveImage", "inputs": {"images": ["4", 5], "filename_prefix": "random"}},
+    }  # fmt: skip
+    seeds, shown = [], []
+    for _ in range(2):
+        answer = client.post("/prompt", json={"prompt": flow}).json()
+        entry = over(client, answer["prompt_id"])
+        assert entry["status"]["status_str"] == "success", entry
+        drawn = entry["prompt"][2]["4"]["inputs"]["seed"]
+        assert entry["outputs"]["4"]["text"] == [f"seed {drawn}"] and drawn >= 0
+        (image,) = entry["outputs"]["5"]["images"]
+        with Image.open(home / "output" / image["filename"]) as saved:
+            assert json.loads(saved.text["prompt"])["4"]["inputs"]["seed"] == drawn  # type: ignore[attr-defined]
+            shown.append(saved.tobytes())
+        seeds.append(drawn)
+    assert seeds[0] != seeds[1] and shown[0] != shown[1]

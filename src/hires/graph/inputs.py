@@ -85,6 +85,8 @@ class Int(Declaration):
     max: int | None = None
     step: int | None = None
     control_after_generate: bool = False
+    drawn_up_to: int | None = None
+    """-1 asks for a number from 0 to this one, another in every run."""
 
     @property
     def type(self) -> str:

@@ -173,6 +173,7 @@ def model(
     sheet_every: SheetEvery = 2000,
     start: Start = None,
     rate: Rate = None,
+    threads: Annotated[int, typer.Option(min=1, help="Parts of a batch at once, one thread each (CPU).")] = 1,
 ) -> None:
     """Train the text encoder and the UNet; the drawings are encoded first, once."""
     with door() as stop:
@@ -188,7 +189,7 @@ def model(
             shards, autoencoder, out / LATENTS, where, say=progress("scenes encoded"), stop=stop.is_set
         )
         words = Words.of_captions(latents.captions)
-        recipe, begun = ModelRecipe(seed=seed, batch=batch), None
+        recipe, begun = ModelRecipe(seed=seed, batch=batch, threads=threads), None
         if start is not None:
             checkpoint = read_start(start)
             recipe, begun = replace(recipe, sizes=sizes_of(checkpoint)), started_model(checkpoint, words)

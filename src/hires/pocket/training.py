@@ -10,7 +10,7 @@ import copy
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -68,6 +68,21 @@ class Learner:
         """
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        return self.follow(share, step)
+
+    def gradients(self, loss: Tensor) -> list[Tensor | None]:
+        """Those of `loss` for each parameter, left beside the network: threads may ask for their parts' at once."""
+        return list(torch.autograd.grad(loss, list(self.network.parameters()), allow_unused=True))
+
+    def update_by(self, parts: Sequence[Sequence[Tensor | None]], share: float, step: int) -> Tensor:
+        """`update` by the sum of several parts' gradients, added in their order."""
+        for parameter, *given in zip(self.network.parameters(), *parts, strict=True):
+            known = [one for one in given if one is not None]
+            parameter.grad = torch.stack(known).sum(0) if known else None
+        return self.follow(share, step)
+
+    def follow(self, share: float, step: int) -> Tensor:
+        """One step down the gradients that the parameters hold."""
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_NORM)
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.rate * share

@@ -73,7 +73,7 @@ ControlStack = Annotated[list[ControlUse], Socket("CONTROL_NET_STACK")]
 SdxlTupleInput = Annotated[SdxlTuple, Socket("SDXL_TUPLE")]
 AxisInput = Annotated[Axis, Socket("XY")]
 
-EffSeed = Annotated[int, Int(-1, MAX_SEED), "-1: another one in every run"]
+EffSeed = Annotated[int, Int(-1, MAX_SEED, drawn_up_to=RANDOM_SEED_LIMIT), "-1: another one in every run"]
 EffCfg = Annotated[float, Float(0.0, 100.0)]
 EffSampler = Annotated[str, Choice(COMFYUI_SAMPLERS)]
 EffScheduler = Annotated[str, Choice(tuple(SCHEDULES))]

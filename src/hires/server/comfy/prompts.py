@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hires.errors import HiresError, Interrupted, SettingError, WorkflowError, is_disk_full, is_out_of_memory
 from hires.graph.fault_answers import error_body, fault_json, node_errors
+from hires.graph.seeds import with_drawn_seeds
 from hires.graph.workflow import Limits, Workflow, check_json, read_json
 from hires.jobs.record import Job, State
 from hires.jobs.store import SPACING
@@ -221,9 +222,11 @@ class Prompts:
         """A prompt as it is stored, and what of it cannot be run. PromptRefused."""
         extra, engine = _extra_data(body), self.server.work.ready()
         try:
-            workflow = Workflow.parse(body["prompt"], limits=LIMITS, source="the prompt")
+            given = Workflow.parse(body["prompt"], limits=LIMITS, source="the prompt")
         except WorkflowError as error:
             raise refused("invalid_prompt", "Cannot execute because the prompt is invalid.", str(error)) from error
+        workflow = with_drawn_seeds(given, engine.registry)
+        prompt = body["prompt"] if workflow is given else workflow.as_json()
         wanted = body.get("partial_execution_targets")
         targets = None
         if wanted is not None:
@@ -239,12 +242,12 @@ class Prompts:
         if failed is not None:
             raise PromptRefused(self._cleaned(failed))
         request = {
-            "prompt": body["prompt"],
+            "prompt": prompt,
             "extra_data": extra,
             "outputs": checked.outputs,
             "targets": None if targets is None else checked.outputs,
         }
-        if checked.prompt != body["prompt"]:
+        if checked.prompt != prompt:
             request["checked"] = checked.prompt
         return Accepted(request, words_of(workflow), _model_named(workflow) or ""), node_errors(checked)
 
