@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,22 @@ def quiet(line: str) -> None:
 def states(stage: Line) -> list[Tensor]:
     state = stage.learner.state()
     return [*state["network"].values(), *state["average"].values()]
+
+
+def test_gradients_of_parts_are_those_of_the_whole_in_any_memory_layout() -> None:
+    torch.manual_seed(0)
+    layers = nn.Conv2d(4, 8, 3, padding=1), nn.Conv2d(8, 4, 3, padding=1)
+    whole, parted = (
+        Learner(copy.deepcopy(nn.Sequential(*layers)).to(memory_format=torch.channels_last), Recipe(rate=1e-2))
+        for _ in range(2)
+    )
+    for step in range(3):
+        pixels = torch.randn(6, 4, 5, 7).contiguous(memory_format=torch.channels_last)
+        whole.update(whole.network(pixels).square().mean(), 1.0, step)
+        losses = [parted.network(part).square().sum() / pixels.numel() for part in pixels.chunk(2)]
+        parted.update_by([parted.gradients(loss) for loss in losses], 1.0, step)
+    for one, other in zip(whole.network.parameters(), parted.network.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_it_learns_and_leaves_what_one_wants_to_see(tmp_path: Path) -> None:
