@@ -1,7 +1,7 @@
 """Grids against running each of their cells alone: denoiser calls and processor seconds, by the built-in model.
 
 Alone means that nothing is kept from cell to cell but the loaded model. Every cell's picture is compared with that of
-the cell alone. The last table is what it would bring to send cells of one shape through the denoiser together.
+the cell alone. The last table is what it brings to send cells of one shape through the network together (`--together`).
 
     python -m benchmarks.grids [--quick] [--case switch|denoise|editing|seeds|together]
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -47,10 +46,9 @@ class Row:
     equal: bool
 
 
-def engine_in(folder: Path) -> Engine:
-    engine = Engine(
-        Settings(models_dir=folder / "models", output_dir=folder / "out", cache_dir=folder / "cache", device="cpu")
-    )
+def engine_in(folder: Path, together: int = 1) -> Engine:
+    places = Settings(models_dir=folder / "models", output_dir=folder / "out", cache_dir=folder / "cache")
+    engine = Engine(replace(places, device="cpu", together=together))
     engine.txt2img(prompt=PROMPT, checkpoint=BUILT_IN_NAME, steps=1, width=64, height=64, seed=0)
     return engine
 
@@ -128,20 +126,21 @@ def forget(engine: Engine) -> None:
     engine.trajectories.clear()
 
 
-def together(engine: Engine, sizes: Sequence[int], counts: Sequence[int], steps: int) -> list[tuple[int, int, float]]:
-    """(size, pictures in one denoiser call, processor seconds a picture); in ComfyUI's dialect a batch is one call."""
-    rows = []
-    for size in sizes:
-        for count in counts:
-            request = Txt2Img(prompt=PROMPT, checkpoint=BUILT_IN_NAME, steps=steps, width=size, height=size, seed=1)
-            request = replace(request, dialect="comfyui", batch_size=count)
-            taken = []
-            for seed in (100, 200, 300):
-                begin = time.process_time()
-                engine.txt2img(replace(request, seed=seed))
-                taken.append((time.process_time() - begin) / count)
-            rows.append((size, count, min(taken)))
-    return rows
+def together(folder: Path, size: int, count: int, steps: int) -> tuple[float, float, int]:
+    """Processor seconds of a grid of seeds and CFG scales, its cells one after the other and `count` at a time; the
+    largest difference of a pixel, of 255."""
+    base = Txt2Img(prompt=PROMPT, checkpoint=BUILT_IN_NAME, steps=steps, width=size, height=size, seed=7)
+    grid = GridRequest(base, (AxisValues("Seed", "1-4"), AxisValues("CFG Scale", "4, 7")))
+    taken: list[float] = []
+    drawn = []
+    for number in (1, count):
+        engine = engine_in(folder / str(number), number)
+        begin = time.process_time()
+        made = engine.grid(grid)
+        taken.append(time.process_time() - begin)
+        paths = [made.folder / cell.pictures[0] for cell in made.record.cells]
+        drawn.append(np.stack([np.asarray(open_picture(path).convert("RGB")).astype(int) for path in paths]))
+    return taken[0], taken[1], int(np.abs(drawn[0] - drawn[1]).max())
 
 
 def main() -> None:
@@ -164,9 +163,14 @@ def main() -> None:
                 alone = f"{row.calls_alone:>12} {row.seconds_alone:>8.1f}"
                 print(f"{title:>8} {numbers} {alone} {'yes' if row.equal else 'NO'}", flush=True)
         if "together" in chosen:
-            print("processor seconds a picture, so many pictures in one denoiser call")
-            for size, count, seconds in together(engine, (64,) if args.quick else (128, 256), (1, 2, 4), 4):
-                print(f"{size:>5} pixels, {count} together: {seconds:.3f}", flush=True)
+            print("cells through the network together: processor seconds, and without; largest difference of a pixel")
+            for size in (64,) if args.quick else (64, 128, 256):
+                for count in (2, 4, 8):
+                    single, beside, apart = together(folder / f"{size}-{count}", size, count, 20)
+                    ratio = f"{single / beside:.2f} times as fast"
+                    print(
+                        f"{size:>5} pixels, {count} at a time: {beside:.1f}, {single:.1f}, {ratio}; {apart}", flush=True
+                    )
 
 
 if __name__ == "__main__":

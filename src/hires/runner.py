@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +15,10 @@ import torch
 
 from hires import __version__
 from hires.errors import Interrupted, SettingError
-from hires.graph.cache import ResultCache
+from hires.graph.cache import CachedResult, ResultCache
 from hires.graph.custom import CustomNodes, load_custom_nodes
 from hires.graph.declare import Registry
-from hires.graph.execute import execute
+from hires.graph.execute import NO_RESULTS, execute
 from hires.graph.kept import KeptWork
 from hires.graph.object_info import object_info
 from hires.graph.report import Event, RunReport, Said
@@ -46,6 +46,7 @@ from hires.recipes.read_file import read_file, read_texts, request_in
 from hires.recipes.read_workflow import request_of_workflow
 from hires.recipes.request import Txt2Img
 from hires.recipes.txt2img import txt2img
+from hires.sampling.meeting import Meeting
 from hires.sampling.trajectories import TrajectoryCache
 from hires.settings import Settings, load_settings
 from hires.workers.cluster import check_workers
@@ -100,6 +101,7 @@ class Runner:
         self.texts = EncodedTexts()
         self.temp = TempFolder()
         self.ledger: Ledger | None = None
+        self.meeting: Meeting | None = None
         self.workers = Workers(self.settings, Runner) if self.settings.workers else None
         self.elsewhere = None if self.workers is None else Elsewhere(self.workers, self.registry, self.store, self.stop)
         self.preparation = Preparation(self.store, self.settings)
@@ -110,6 +112,7 @@ class Runner:
             device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
             weights=self.settings.weights,
             precision=str(compute_dtype).removeprefix("torch."),
+            together=str(self.together),
         )
 
     def run(
@@ -123,11 +126,12 @@ class Runner:
         extra_pnginfo: Mapping[str, Any] | None = None,
         given: Mapping[str, Path] | None = None,
         output_dir: Path | None = None,
+        known: Mapping[str, CachedResult] = NO_RESULTS,
     ) -> RunReport:
         """Run a workflow: see `AnyWorkflow`.
 
         With `targets`, only these nodes and what they need. `given` are pictures by name that stand for the input
-        folder. A picture that carries infotext alone is drawn again.
+        folder, `known` results of nodes that were made before. A picture that carries infotext alone is drawn again.
         What is saved carries the workflow in both formats. Raises WorkflowError when nothing of it can be run, and
         Interrupted when it was stopped; a node that failed, and what could not be run, is told in the report, beside
         what the others gave.
@@ -136,7 +140,8 @@ class Runner:
         context = self._context(counts, given, output_dir)
         parsed = with_drawn_seeds(self._parse(workflow, context), self.registry)
         targets = None if targets is None else tuple(targets)
-        if self.elsewhere is not None and self.elsewhere.takes(parsed):
+        parted = None if self.elsewhere is None else self.elsewhere.parted(parsed, context, targets)
+        if self.elsewhere is not None and parted is None and self.elsewhere.takes(parsed):
             unit = self.elsewhere.unit(parsed, context, targets, extra_pnginfo)
             return self.elsewhere.placed(unit, self.elsewhere.performed(unit, on_event), context, counts, on_event)
         validated = validate(parsed, self.registry, context, targets)
@@ -154,8 +159,9 @@ class Runner:
         context.extra_pnginfo = extra
         with torch.inference_mode():
             report = execute(
-                validated, self.registry, context, self.results, targets, force_outputs=force_outputs, on_event=on_event
-            )
+                validated, self.registry, context, self.results, targets,
+                force_outputs=force_outputs, on_event=on_event, known=known, elsewhere=parted,
+            )  # fmt: skip
         if self.kept is not None:
             self.kept.leave() if report.interrupted or report.failures else self.kept.finish()
         if report.interrupted:
@@ -196,18 +202,40 @@ class Runner:
             yield elsewhere.placed(unit, done, context, counts, heard)
 
     @contextmanager
-    def each_lane(self) -> Iterator[Sequence[Self]]:
-        """Views of this engine, of which each draws by a worker of its own, for as many threads; itself alone where
-        there are no workers."""
+    def each_lane(self, meeting: bool = False) -> Iterator[Sequence[Self]]:
+        """Views of this engine, of which each draws by a worker of its own, for as many threads.
+
+        Where there are no workers, itself alone; or with `meeting` as many views as the settings let draw together,
+        each for a thread that is `taking_part`.
+        """
         elsewhere = self.elsewhere
         if elsewhere is None or not elsewhere.is_shared:
-            yield [self]
+            yield self._meeting_views() if meeting and self.together > 1 else [self]
             return
         with ExitStack() as stack:
             views = [copy(self) for _ in elsewhere.workers.lanes]
             for view in views:
                 view.elsewhere = replace(elsewhere, lane=stack.enter_context(elsewhere.workers.lane()))
             yield views
+
+    @property
+    def together(self) -> int:
+        """How many runs may go through the network at once; under a stated memory budget each has it for itself."""
+        return 1 if self.budget.stated else self.settings.together
+
+    def taking_part(self) -> AbstractContextManager[None]:
+        """In which a thread draws by this view beside others."""
+        return nullcontext() if self.meeting is None else self.meeting.taking_part()
+
+    def _meeting_views(self) -> list[Self]:
+        """Views whose runs meet at the network. What each keeps on disk is its own to let go of."""
+        meeting = Meeting(self.together)
+        views = [copy(self) for _ in range(self.together)]
+        for view in views:
+            view.meeting = meeting
+            view.kept = kept_work(self.settings, self.store.placement.device)
+            view.trajectories = TrajectoryCache(self.trajectories.limit_bytes // len(views), view.kept)
+        return views
 
     def at(self, place: Place) -> Self:
         """A view of this engine whose runs are made by whichever worker is free, and written when their turn comes."""
@@ -218,7 +246,9 @@ class Runner:
         return view
 
     def give_up(self) -> None:
-        """Stop what the workers do; what comes after is done."""
+        """Stop what the workers and other views do; what comes after is done."""
+        if self.meeting is not None:
+            self.meeting.give_up()
         if self.workers is not None:
             for lane in self.workers.lanes:
                 lane.give_up()
@@ -343,6 +373,8 @@ class Runner:
             texts=self.texts,
             share=None if shared is None else shared.share,
             apart=None if shared is None else shared.apart,
+            together=self.together,
+            meeting=self.meeting,
         )
         context.stop = self.stop
         return context

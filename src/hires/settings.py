@@ -30,6 +30,8 @@ class Settings:
     styles or patterns of their names, in the environment parted by ";". wildcards_dir holds the files that `__name__`
     in a prompt takes a line of; None is models_dir/wildcards. user_dir keeps what node editors store: their settings
     and workflows. data_dir keeps the server's jobs, of one server at a time; None is user_dir/jobs.
+    together pictures of a batch or cells of a grid go through the network at once, where that is measured to be faster;
+    they then are equal to each drawn alone up to rounding only. 1: each for itself, equal to the bit.
     threads are those that an operation on the CPU is divided among; 0: one a core. workers "2" draws in two processes
     of this machine, "ray://host:10001", "host:6379" or "auto" on those of a Ray cluster, "" in this process
     (docs/scale.md).
@@ -45,6 +47,7 @@ class Settings:
     max_megapixels: float = 200.0
     cache_megabytes: int = 2048
     loaded_models_megabytes: int = 12_000
+    together: int = 1
     threads: int = 0
     memory: str = "auto"
     keep_megabytes: int = 4000
@@ -65,6 +68,8 @@ class Settings:
         for name in ("max_megapixels", "cache_megabytes", "loaded_models_megabytes"):
             if getattr(self, name) <= 0:
                 raise SettingError(f"{name} must be above 0, not {getattr(self, name)}")
+        if self.together < 1:
+            raise SettingError(f"together must not be below 1, and is {self.together}")
         if self.threads < 0:
             raise SettingError(f"threads must not be below 0, and is {self.threads}")
         if self.keep_megabytes < 0:

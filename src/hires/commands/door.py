@@ -32,7 +32,8 @@ def engine_of(given: dict[str, Any], stop: threading.Event) -> Engine:
     from hires.api import Engine
     from hires.settings import load_settings
 
-    names = ("models_dir", "input_dir", "output_dir", "custom_nodes_dir", "device", "weights", "memory", "workers")
+    folders = ("models_dir", "input_dir", "output_dir", "custom_nodes_dir")
+    names = (*folders, "device", "weights", "memory", "workers", "together")
     flags = {name: given.get(name) for name in names} | {"styles_files": given.get("styles")}
     engine = Engine(load_settings(flags), stop=stop)
     for problem in engine.custom.problems:

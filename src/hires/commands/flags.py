@@ -20,6 +20,10 @@ Workers = Annotated[
     str | None,
     typer.Option(help="Draw in so many processes, or on the Ray cluster at an address; see docs/scale.md."),
 ]
+Together = Annotated[
+    int | None,
+    typer.Option(help="Pictures or cells through the network at once, where faster; equal up to rounding [1]."),
+]
 VaeMode = Annotated[
     str | None,
     typer.Option(help="Decode and encode: auto, untiled, exact, exact-lowram, exact-disk, fast or blend [auto]."),

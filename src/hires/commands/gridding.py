@@ -115,7 +115,7 @@ def matrix(
         draw(engine, GridRequest(request_from_options(shared), (), options, made.matrix), 0, plan)
 
 
-OF_THE_MACHINE = ("models_dir", "output_dir", "device", "weights", "memory", "workers", "styles")
+OF_THE_MACHINE = ("models_dir", "output_dir", "device", "weights", "memory", "workers", "together", "styles")
 """Flags that say nothing of what is drawn."""
 
 

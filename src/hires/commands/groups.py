@@ -23,6 +23,7 @@ MACHINE: Group = {
     "weights": flags.Weights,
     "memory": flags.Memory,
     "workers": flags.Workers,
+    "together": flags.Together,
 }
 FILES: Group = {"format": flags.Format, "quality": flags.Quality}
 MODEL: Group = {"checkpoint": flags.Checkpoint, "vae": flags.VaeFile}

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hires.commands.door import door
-from hires.commands.flags import Device, InputDir, Memory, ModelsDir, OutputDir, StyleFiles, Weights, Workers
+from hires.commands.flags import Device, InputDir, Memory, ModelsDir, OutputDir, StyleFiles, Together, Weights, Workers
 
 app = typer.Typer()
 
@@ -46,6 +46,7 @@ def serve(
     weights: Weights = None,
     memory: Memory = None,
     workers: Workers = None,
+    together: Together = None,
 ) -> None:
     """Answer browsers by a page, and programs as the A1111 web UI (/sdapi/v1) and ComfyUI do; /docs lists routes."""
     given = dict(locals())
@@ -55,7 +56,8 @@ def serve(
         from hires.settings import load_settings
         from hires.ui.page import mount_page
 
-        names = ("models_dir", "input_dir", "output_dir", "data_dir", "device", "weights", "memory", "workers")
+        folders = ("models_dir", "input_dir", "output_dir", "data_dir")
+        names = (*folders, "device", "weights", "memory", "workers", "together")
         settings = load_settings({key: given[key] for key in names} | {"styles_files": styles})
         rules = Rules(tuple(auth or ()), tuple(cors_origin or ()), tuple(name or ()))
         place = Place(host, port, open_, server_stop, options)

@@ -247,10 +247,10 @@ def _cells(
 ) -> Generator[tuple[Cell, Drawn | Exception]]:
     """The cells that are left, each with what was drawn or why it was not.
 
-    Where there are workers, several are drawn at once, those that have steps in common by the same one. The first comes
-    first, as others are measured against it.
+    Where there are workers, or where cells go through the network together, several are drawn at once, those that have
+    steps in common by the same one. The first comes first, as others are measured against it.
     """
-    with _scratch(record.folder) as scratch, engine.each_lane() as lanes:
+    with _scratch(record.folder) as scratch, engine.each_lane(meeting=True) as lanes:
         groups = plan.groups() if len(lanes) > 1 else [list(plan.left)]
         mixed = Mixed(on_event) if on_event is not None and len(lanes) > 1 else None
 
@@ -261,7 +261,7 @@ def _cells(
 
         waiting: list[tuple[Cell, Drawn | Exception]] = []
         awaits_first = bool(plan.left)
-        with closing(each(lanes, groups, draw, engine.give_up)) as drawings:
+        with closing(each(lanes, groups, draw, lanes[0].give_up, lambda lane: lane.taking_part())) as drawings:
             for cell, drawn in drawings:
                 if isinstance(drawn, Interrupted):
                     raise drawn

@@ -11,7 +11,8 @@ KEY = "hires"
 
 @dataclass(frozen=True)
 class Origin:
-    """version of hires and of torch; device type and its name; how weights are held and what is computed in."""
+    """version of hires and of torch; device type and its name; how weights are held and what is computed in; how many
+    pictures may go through the network at once."""
 
     version: str = ""
     torch: str = ""
@@ -19,6 +20,7 @@ class Origin:
     device_name: str = ""
     weights: str = ""
     precision: str = ""
+    together: str = ""
 
     def stored(self) -> dict[str, str]:
         """As it stands in a file."""
@@ -40,6 +42,7 @@ WORDS: Mapping[str, str] = {
     "device_name": "kind of device",
     "weights": "precision of the weights",
     "precision": "precision of the computation",
+    "together": "pictures through the network at once",
 }
 
 

@@ -23,6 +23,7 @@ from hires.models.hashes import stamp
 from hires.models.store import ModelStore
 from hires.models.upscale_names import upscaler_file, upscaler_names
 from hires.nodes.texts import EncodedTexts
+from hires.sampling.meeting import Meeting
 from hires.sampling.trajectories import TrajectoryCache
 from hires.tiling.plan import TilePlan
 from hires.tiling.upscale import Edge, Kept, Pixels
@@ -97,6 +98,10 @@ class RunContext(Context):
     """What hands the tiles of one large picture to several workers, where there are any."""
     apart: DrawApart | None = None
     """What has them redraw tiles."""
+    together: int = 1
+    """How many pictures of a batch may go through the network at once."""
+    meeting: Meeting | None = None
+    """Where the calls of runs that go on beside this one are made together with its own."""
 
     def is_stopped(self) -> bool:
         """Whether the user asked the run to stop; polled before every denoiser call."""

@@ -15,7 +15,7 @@ from hires.graph.inputs import Bool, Socket
 from hires.imaging.resample import resample
 from hires.imaging.sizes import LATENT, check_size
 from hires.nodes.context import RunContext
-from hires.nodes.drawing import Guided, check_model, draw_sigmas, latent_noise, sample_plan, scaled_latent
+from hires.nodes.drawing import Guided, Parts, check_model, draw_sigmas, latent_noise, sample_plan, scaled_latent
 from hires.nodes.guiders import ChosenGuider, Guider
 from hires.nodes.guiding import noise_levels
 from hires.nodes.latents import changed
@@ -145,11 +145,11 @@ def _draw_growing(
     check_size(*size, context.max_megapixels, "the enlarged latent", len(noise))
     levels = noise_levels(run.model)
     stream = skip_one(start_stream("CPU", (run.seed,), per_image=False), noise)
-    x, estimate = None, noise
+    x, estimate, parts = None, noise, Parts(steps)
     for step in range(steps):
         plan = runs.make_plan("lcm", torch.stack([sigmas[step], torch.zeros(())]), run.seed, levels=levels)
         state = runs.start(plan, scaled_latent(run), noise) if x is None else runs.begin(plan, x)
-        estimate = x = sample_plan(run, plan, state, noise, context, part=(step, steps)).x
+        estimate = x = sample_plan(run, plan, state, noise, context, part=(step, parts)).x
         if step < stages:
             x = resample(x, round(width * scales[step]), round(height * scales[step]), growth.method)
         if sigmas[step + 1] > 0:

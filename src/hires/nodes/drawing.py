@@ -33,6 +33,7 @@ from hires.sampling.guidance import Cond, Guidance, Rule, masked, tensor_key
 from hires.sampling.inpainting import Masking, masked_webui
 from hires.sampling.inversion import Inverted
 from hires.sampling.levels import is_maximum, noised
+from hires.sampling.meeting import Meeting
 from hires.sampling.noise import Anchor, Source, initial_noise, mask_noise
 from hires.sampling.rules import DifferentialMask
 from hires.sampling.samplers import SAMPLERS
@@ -171,16 +172,19 @@ def sample_plan(
     noise: Tensor,
     context: RunContext,
     until: int | None = None,
-    part: tuple[int, int] = (0, 1),
+    part: tuple[int, Parts] | None = None,
     seen: list[Tensor] | None = None,
+    meeting: Meeting | None = None,
 ) -> State:
     """The steps of one plan, with guidance, mask, cache, progress and interruption.
 
-    noise is the run's initial noise, for what lies outside a mask; part = (index, count) of this run among those that
-    the node makes, for its progress. `seen` is given the estimate of the clean latent that the last step went by.
+    noise is the run's initial noise, for what lies outside a mask; part = (index of this run, all those that the node
+    makes), for its progress. `meeting` is where runs beside this one go through the network with it. `seen` is given
+    the estimate of the clean latent that the last step went by.
     """
     sampler = SAMPLERS[plan.sampler]
-    said = _Said(context, part, (until or plan.steps) - state.step, state.step)
+    index, parts = part or (0, Parts(1))
+    said = _Said(context, index, parts, (until or plan.steps) - state.step, state.step)
     mask = noise_mask(run, state.x.shape)
     shown = None if mask is None else (scaled_latent(run), mask)
     entries = {"positive": run.positive, **run.further, "negative": run.negative}
@@ -203,6 +207,7 @@ def sample_plan(
         tiles=joint_tiles(run.model, plan.sigmas, run.seed, run.first_step),
         on_call=said.on_call,
         together=entries_together(run.model, state.x.shape, context),
+        meeting=meeting or context.meeting,
     )
     denoise, key = _with_mask(run, plan, guidance, mask, noise)
     counted = partial(_count, context, denoise)
@@ -219,6 +224,7 @@ def sample_plan(
             take(before, counted, cache=None)
     if seen is not None and said.last is not None:
         seen.append(said.last)
+    parts.shares[index] = 1.0
     computed = said.computed
     context.counts.computed_steps += computed
     reused = state.step - first - computed
@@ -233,12 +239,20 @@ def sample_plan(
     return state
 
 
+class Parts:
+    """How far each of the runs is that a node makes, 0..1; they may go on beside each other."""
+
+    def __init__(self, count: int) -> None:
+        self.shares = [0.0] * count
+
+
 @dataclass
 class _Said:
     """What a run tells of its progress: in steps, or in calls of the network where a step is made of tiles."""
 
     context: RunContext
-    part: tuple[int, int]
+    index: int
+    parts: Parts
     steps: int
     first: int
     computed: int = 0
@@ -262,8 +276,9 @@ class _Said:
             self._say(self.step * self.calls, self.steps * self.calls, report.denoised)
 
     def _say(self, value: int, total: int, preview: Tensor | None) -> None:
-        index, count = self.part
-        self.context.progress(index * total + value, count * total, preview)
+        shares = self.parts.shares
+        shares[self.index] = value / total
+        self.context.progress(round(sum(shares) * total), len(shares) * total, preview)
 
 
 def _count(context: RunContext, denoise: runs.Denoiser, x: Tensor, sigma: Tensor, call: int) -> Prediction:

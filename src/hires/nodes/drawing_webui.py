@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import cast
+from functools import partial
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from hires.models.handles import DiffusionModel
 from hires.nodes.context import RunContext
-from hires.nodes.drawing import Run, check_model, noise_mask, run_noise, sample_plan, scaled_latent
+from hires.nodes.drawing import Parts, Run, check_model, noise_mask, run_noise, sample_plan, scaled_latent
 from hires.nodes.guiding import noise_levels
 from hires.nodes.latents import changed
 from hires.nodes.types import ConditioningList, LatentDict
 from hires.nodes.webui_sampling import webui_sampling_of
 from hires.sampling import run as runs
 from hires.sampling.inpainting import Masking, start_factor
+from hires.sampling.meeting import Meeting, abreast
 from hires.sampling.noise import Source, image_noise
 from hires.sampling.schedules import run_sigmas, window
 from hires.sampling.schedules_webui import BY_NAME
@@ -78,44 +80,68 @@ class Handover:
 def draw_webui(run: Run, noise: WebuiNoise, options: WebuiOptions, context: RunContext) -> LatentDict:
     """Each image of the batch as a run of its own: seed + its row, or with variation the variation seed + its row."""
     check_model(run)
-    samples = run.latent["samples"]
-    rows = run.latent.get("batch_index", list(range(len(samples))))
-    handed = run.latent.get("sampler_state")
-    stops = run.leftover and run.end < run.steps
-    start = run.start
-    drawn: list[Tensor] = []
-    done: list[tuple[Plan, State]] = []
-    for index, row in enumerate(rows):
-        seed = run.seed + (row if noise.variation_strength == 0 else 0)
+    rows = run.latent.get("batch_index", list(range(len(run.latent["samples"]))))
+    parts = Parts(len(rows))
+    images = [_Image(run, noise, options, index, row, parts) for index, row in enumerate(rows)]
+    if context.together > 1 and len(images) > 1 and context.meeting is None:
+        made, meeting = abreast([partial(image.drawn, context) for image in images], context.together)
+        context.note(meeting.describe())
+    else:
+        made = [image.drawn(context) for image in images]
+    result = changed(run.latent, torch.cat([one.latent for one in made]))
+    done = [(one.plan, one.state) for one in made if one.state is not None]
+    if run.leftover and run.end < run.steps and len(done) == len(rows):
+        result["sampler_state"] = Handover(made[-1].start, tuple(done))
+    return result
+
+
+class _Made(NamedTuple):
+    """What a run came to; state None where there was nothing to do. `start` is its plan's first step."""
+
+    latent: Tensor
+    plan: Plan
+    state: State | None
+    start: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Image:
+    """One image of a batch: of a row, whose number its seeds count on by."""
+
+    run: Run
+    noise: WebuiNoise
+    options: WebuiOptions
+    index: int
+    row: int
+    parts: Parts
+
+    def drawn(self, context: RunContext, meeting: Meeting | None = None) -> _Made:
+        """The image's own run; beside those of others, where there is a meeting."""
+        run, noise = self.run, self.noise
         one = replace(
             run,
-            latent=_item(run.latent, index),
-            positive=_conditioning_item(run.positive, index),
-            negative=_conditioning_item(run.negative, index),
-            seed=seed,
+            latent=_item(run.latent, self.index),
+            positive=_conditioning_item(run.positive, self.index),
+            negative=_conditioning_item(run.negative, self.index),
+            seed=run.seed + (self.row if noise.variation_strength == 0 else 0),
             original=noise.original,
         )
-        plan = replace(_plan(one, noise, options), anchor=run.anchor)
-        initial = _noise(one, noise, row)
-        if handed is not None and _goes_on(handed, index, plan, run):
-            (plan, state), start = handed.runs[index], handed.start
+        plan = replace(_plan(one, noise, self.options), anchor=run.anchor)
+        initial = _noise(one, noise, self.row)
+        handed, start = run.latent.get("sampler_state"), run.start
+        if handed is not None and _goes_on(handed, self.index, plan, run):
+            (plan, state), start = handed.runs[self.index], handed.start
         elif plan.steps == 0:
-            drawn.append(samples[index : index + 1])
-            continue
+            return _Made(one.latent["samples"], plan, None, start)
         else:
             sgm = webui_sampling_of(run.model).sgm_noise and run.denoise >= 1.0
             start_noise = _starting(initial, plan, noise)
             state = runs.start(plan, scaled_latent(one), start_noise, sgm_noise_multiplier=sgm)
-        until = run.end - start if stops else None
+        until = run.end - start if run.leftover and run.end < run.steps else None
         one = replace(one, model=_distilled(run), first_step=start)
-        state = sample_plan(one, plan, state, initial, context, until, (index, len(rows)))
+        state = sample_plan(one, plan, state, initial, context, until, (self.index, self.parts), None, meeting)
         made = _latent(plan, state) / run.model.latent_scale
-        drawn.append(_kept_outside(one, made) if runs.is_finished(plan, state) else made)
-        done.append((plan, state))
-    result = changed(run.latent, torch.cat(drawn))
-    if stops and len(done) == len(rows):
-        result["sampler_state"] = Handover(start, tuple(done))
-    return result
+        return _Made(_kept_outside(one, made) if runs.is_finished(plan, state) else made, plan, state, start)
 
 
 def _distilled(run: Run) -> DiffusionModel:

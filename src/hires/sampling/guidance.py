@@ -19,6 +19,7 @@ from torch import Tensor
 from hires.errors import is_out_of_memory
 from hires.sampling.jobs import Clock, Job, Place, Sums, Tiles, concat_crop, groups_of, jobs_of, repeated
 from hires.sampling.levels import NoiseLevels, denoised
+from hires.sampling.meeting import Meeting
 from hires.sampling.skipping import SkippedNegative
 from hires.sampling.state import Prediction
 
@@ -135,7 +136,7 @@ class Guidance:
     With `tiles` every entry is evaluated on crops that are joined again, at every call; the loop of a run tells the
     `clock` its steps, and on_call(done, all) hears of each call of the network over tiles before it is made.
     `together` bounds the entries of one call, where memory is short; 0 does not. Where memory runs out all the same, a
-    call is made in parts, and those after it too.
+    call is made in parts, and those after it too. Plain calls go by the `meeting` that the run takes part in, if any.
     """
 
     network: NoisePredictor
@@ -152,6 +153,7 @@ class Guidance:
     clock: Clock = field(default_factory=Clock)
     on_call: Callable[[int, int], None] | None = None
     together: int = 0
+    meeting: Meeting | None = None
 
     def __call__(self, x: Tensor, sigma: Tensor, call: int) -> Prediction:
         """x (batch, 4, h, w) at noise level sigma (0-d) -> the guided estimate of the clean latent."""
@@ -291,7 +293,10 @@ class Guidance:
             shown = places[:1] if len(set(places)) == 1 else places
             seen = Seen(inputs, timestep, context, vector, float(sigma), shown, group[0].size, batch)
             named["control"] = control.residuals(seen)
-        output = self.network.predict(scaled, timestep, context, vector, **named)
+        if self.meeting is not None and not named:
+            output = self.meeting.predict(self.network, scaled, timestep, context, vector)
+        else:
+            output = self.network.predict(scaled, timestep, context, vector, **named)
         estimates = denoised(self.network.prediction, output, x, sigma, self.levels)
         return list(estimates.chunk(len(group)))
 

@@ -22,6 +22,8 @@ GuidanceKey = Callable[[int, int, float, float], bytes]
 """guidance_key(step, calls, sigma, sigma_next): everything a step's denoiser calls depend on beside x and sigma."""
 
 MOST_NAMES = 100_000
+MOST_CHAINS = 64
+"""Of runs that go on at the same time."""
 CHAIN = "chain"
 """In a kept state: the keys of the run up to it, with the denoiser calls made up to each."""
 
@@ -50,7 +52,7 @@ class TrajectoryCache:
     _states: OrderedDict[str, State] = field(default_factory=OrderedDict)
     # the denoiser calls made up to a key, kept when its state is dropped: the next key may depend on them
     _calls: OrderedDict[str, int] = field(default_factory=OrderedDict)
-    # of the run that goes on: its keys up to now
+    # of the runs that go on: their keys up to now
     _chains: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
 
     def put(self, state: State, calls: int, first: str = "") -> None:
@@ -73,7 +75,10 @@ class TrajectoryCache:
 
     def follow(self, first: str, chain: list[tuple[str, int]]) -> None:
         """The run from key `first` goes on after the steps of a chain of keys, with the calls made up to each."""
-        self._chains = {first: chain}
+        self._chains.pop(first, None)
+        self._chains[first] = chain
+        while len(self._chains) > MOST_CHAINS:
+            del self._chains[next(iter(self._chains))]
 
     def _hold(self, state: State) -> None:
         self._calls[state.key] = state.calls

@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -19,11 +20,13 @@ def each(
     groups: Iterable[Sequence[Item]],
     work: Callable[[By, Item], Result],
     give_up: Callable[[], None] = lambda: None,
+    life: Callable[[By], AbstractContextManager[None]] = lambda _: nullcontext(),
 ) -> Generator[tuple[Item, Result | Exception]]:
     """(item, what work(one of `by`, item) gave or raised), in the order they end; a group's items by one, in order.
 
     Where whoever reads this ends before all is done, nothing more is begun, `give_up` is called to stop what runs, and
-    its end is waited for. One alone works in the thread of whoever reads, an item when it is asked for.
+    its end is waited for. One alone works in the thread of whoever reads, an item when it is asked for; of several each
+    has a thread, which is within `life(one)` from its beginning to its end.
     """
     if len(by) == 1:
         for item in (item for group in groups for item in group):
@@ -35,15 +38,16 @@ def each(
     closing = threading.Event()
 
     def go(one: By) -> None:
-        while not closing.is_set():
-            try:
-                group = left.popleft()
-            except IndexError:
-                return
-            for item in group:
-                if closing.is_set():
+        with life(one):
+            while not closing.is_set():
+                try:
+                    group = left.popleft()
+                except IndexError:
                     return
-                ended.put((item, _tried(work, one, item)))
+                for item in group:
+                    if closing.is_set():
+                        return
+                    ended.put((item, _tried(work, one, item)))
 
     threads = [threading.Thread(target=go, args=(one,), daemon=True) for one in by]
     for thread in threads:
