@@ -149,7 +149,7 @@ class Engine(Runner):
         request, facts = self.prepare_tiled(replace(request or TiledImg2Img(), **fields), width, height)
         counts = Counts()
         flow = tiled_img2img(request, facts, source.name, width, height)
-        given = {source.name: source.absolute()}
+        given = {source.name: source.absolute()} | control_pictures(request.base, self.settings.input_dir)
         report = self.run(flow, on_event=on_event, force_outputs=True, counts=counts, given=given)
         raise_failure(report)
         paths = self.saved(report)

@@ -24,7 +24,10 @@ from hires.imaging.preprocessors import PREPROCESSORS, preprocessed
 from hires.models.checkpoint import load_checkpoint
 from hires.recipes.controlnets import ControlNetUnit, check_units, parse_unit
 from hires.recipes.facts import ModelFacts
+from hires.recipes.img2img_request import Img2Img
 from hires.recipes.infotext import infotext, request_from
+from hires.recipes.tiled import TiledDiffusion
+from hires.recipes.tiled_img2img import TiledImg2Img
 from hires.server.app import create_app
 from hires.server.controlnet import units_of
 
@@ -224,6 +227,32 @@ def test_the_picture_that_is_drawn_over_steers_where_no_other_is_sent(client: Te
     named = pixels(client.post("/sdapi/v1/img2img", json=body))
     body["alwayson_scripts"]["ControlNet"]["args"][0].pop("image")
     assert np.array_equal(pixels(client.post("/sdapi/v1/img2img", json=body)), named)
+
+
+def test_a_net_steers_what_is_drawn_over_a_picture_in_tiles(client: TestClient, home: Path, tmp_path: Path) -> None:
+    engine = Engine(settings_in(home, output_dir=tmp_path))
+    unit = ControlNetUnit(NAME, str(home / "other.png"))
+    base = Txt2Img(prompt=SMALL["prompt"], steps=2, width=64, height=64, seed=7, sampler="Euler a", controlnets=(unit,))
+    over = home / "hint.png"
+    whole = engine.img2img(over, Img2Img(base=base, denoise=0.7)).pictures[0]
+    tiled = replace(base, tiled=TiledDiffusion(tile_width=16, tile_height=16, overlap=8))
+    one = engine.tiled(over, TiledImg2Img(base=tiled, denoise=0.7, scale=1.0))
+    assert np.array_equal(np.asarray(one.pictures[0]), np.asarray(whole))
+
+    many = replace(base, tiled=TiledDiffusion("MultiDiffusion", tile_width=16, tile_height=16, overlap=8, tile_batch=4))
+    request = TiledImg2Img(base=many, denoise=0.7, scale=3.0)
+    drawn = [np.asarray(engine.tiled(over, one).pictures[0]) for one in (request, request_without_units(request))]
+    assert drawn[0].shape == (192, 192, 3) and not np.array_equal(*drawn)
+    args = [True, "MultiDiffusion", False, True, 0, 0, 16, 16, 8, 4, "None", 3.0]
+    sent = {"image": coded(Image.open(home / "other.png")), "model": NAME, "module": "none"}
+    scripts = {"Tiled Diffusion": {"args": args}, "ControlNet": {"args": [sent]}}
+    body = {**SMALL, "init_images": [coded(Image.open(over))], "denoising_strength": 0.7, "alwayson_scripts": scripts}
+    answer = client.post("/sdapi/v1/img2img", json=body)
+    assert np.array_equal(pixels(answer), drawn[0]) and "ControlNet 0" in told(answer)["infotexts"][0]
+
+
+def request_without_units(request: TiledImg2Img) -> TiledImg2Img:
+    return replace(request, base=replace(request.base, controlnets=()))
 
 
 @pytest.mark.parametrize(

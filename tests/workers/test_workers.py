@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tests.workers.test_parting import FIRST, ends, pictures, seeded, with_rest
 
 from hires.api import Engine, Extras, HiresFix, Txt2Img
 from hires.errors import Interrupted, SettingError
@@ -200,6 +201,32 @@ def test_tiles_are_redrawn_by_both_and_again_where_one_is_killed(
     made, expected = two.sd_upscale(picture, **request), here.sd_upscale(picture, **request)
     assert made.paths[0].read_bytes() == expected.paths[0].read_bytes()
     assert len(used) == 4 and len(set(used)) == 2 and killed
+
+
+def test_a_workflow_that_samples_before_its_tiles_costs_one_unit_where_a_worker_is_killed(
+    here: Engine, two: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = with_rest(seeded(FIRST, 67))
+    begun: list[str] = []
+    killed: list[str] = []
+    perform = Lane.perform
+
+    def killing(lane: Lane, unit: Any, *, stop: Any, on_event: Any) -> Any:
+        (name,) = ends([unit])
+        begun.append(name)
+        process = lane.greet().process
+
+        def hear(event: Event) -> None:
+            if isinstance(event, NodeProgress) and name not in killed:
+                killed.append(name)
+                os.kill(process, signal.SIGKILL)
+            on_event(event)
+
+        return perform(lane, unit, stop=stop, on_event=hear)
+
+    monkeypatch.setattr(Lane, "perform", killing)
+    assert pictures(two, two.run(flow)) == pictures(here, here.run(flow))
+    assert begun == ["seen", "tile", "tile", "end"] and "seen" in killed
 
 
 def test_work_is_stopped_at_its_next_step_and_the_workers_stay(two: Engine) -> None:

@@ -153,7 +153,7 @@ def _redraw(engine: Engine, images: list[Path], request: Any, plan: bool) -> Non
 
 
 @app.command("tiled")
-@takes(groups.TILES, groups.MODEL, groups.VAE, groups.SAMPLING, groups.FILES, groups.MACHINE)
+@takes(groups.TILES, groups.MODEL, groups.VAE, groups.SAMPLING, groups.STEERING, groups.FILES, groups.MACHINE)
 def tiled_command(
     given: Given,
     picture: Annotated[Path, typer.Argument(help="The picture to enlarge and draw over.")],

@@ -28,6 +28,8 @@ class Context(ABC):
     node_id: str = ""
     node_key: str = ""
     """The content key under which the node's result is kept; new at every run for a node that is never reused."""
+    known: Mapping[str, Any] = MappingProxyType({})
+    """Results of other nodes (id -> CachedResult) that go along with what this node has done elsewhere."""
     stop: threading.Event | None = None
     _report: ProgressReport | None = None
     notes: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ import heapq
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from hires.errors import Fault, HiresError, Interrupted, WorkflowError
@@ -21,6 +22,7 @@ from hires.graph.expansion import expanded
 from hires.graph.keys import node_key
 from hires.graph.node_check import ValidNode
 from hires.graph.order import strong_components
+from hires.graph.parting import MakesParts, Parting
 from hires.graph.passing import combined, hidden_of, inputs_of
 from hires.graph.report import (
     Event,
@@ -32,6 +34,7 @@ from hires.graph.report import (
     NodeStarted,
     RunPlanned,
     RunReport,
+    Said,
     Status,
     failure_of,
 )
@@ -42,6 +45,7 @@ MAX_NODES_IN_RUN = 200_000
 """Nodes that expand into nodes that expand ... end here."""
 
 FAR_FROM_OUTPUT = 3
+NO_RESULTS: Mapping[str, CachedResult] = MappingProxyType({})
 
 
 def execute(
@@ -53,10 +57,13 @@ def execute(
     *,
     force_outputs: bool = False,
     on_event: Callable[[Event], None] | None = None,
+    known: Mapping[str, CachedResult] = NO_RESULTS,
+    elsewhere: MakesParts | None = None,
 ) -> RunReport:
     """Run the outputs of the workflow, or the chosen nodes and what they need.
 
-    A cached output node does not run again but sends its `ui` again; with `force_outputs` it runs.
+    A cached output node does not run again but sends its `ui` again; with `force_outputs` it runs. `known` are results
+    of nodes of it that were made before; what `elsewhere` has parts for is made there.
     Failures and interruption are told in the report (`raise_for_failure`), with everything that was done.
     """
     chosen = tuple(dict.fromkeys(validated.outputs if targets is None else targets))
@@ -65,7 +72,7 @@ def execute(
         own = [fault for fault in validated.faults if fault.node in (None, *missing)]
         gone = Fault("prompt_no_outputs", "cannot be run", f"node {missing[0]!r} is not there or not valid")
         raise WorkflowError(own or list(validated.faults) or [gone], validated.source)
-    return _Run(validated, registry, context, cache, chosen, force_outputs, on_event).run()
+    return _Run(validated, registry, context, cache, chosen, force_outputs, on_event, known, elsewhere).run()
 
 
 @dataclass(frozen=True)
@@ -88,11 +95,15 @@ class _Run:
         targets: tuple[str, ...],
         force_outputs: bool,
         on_event: Callable[[Event], None] | None,
+        known: Mapping[str, CachedResult],
+        elsewhere: MakesParts | None,
     ) -> None:
         self.registry, self.context, self.cache, self.targets = registry, context, cache, targets
         self.prompt = validated.prompt
         self.validated = validated
         self.on_event = on_event
+        self.known, self.elsewhere = known, elsewhere
+        self.parting = Parting({}) if elsewhere is None else elsewhere.parting
         self.nodes: dict[str, ValidNode] = dict(validated.nodes)
         self.parent: dict[str, str] = {}  # expanded node -> the node that expanded into it
         self.forced = {t for t in targets if force_outputs and self.nodes[t].type.is_output}
@@ -176,9 +187,14 @@ class _Run:
                     self._tell_reused(node_id)
                     self._release(node_id)
                     return
+                if node_id in self.parting.parts:
+                    self._make_elsewhere(node_id)
+                    return
                 self.lazy_seconds[node_id] = 0.0
                 self._emit(NodeStarted(node_id, node.type.name, self._display(node_id), self.parent.get(node_id)))
             view = self.context.for_node(node_id, self.keys[node_id], self.prompt, self._progress_of(node_id))
+            if node_id in self.parting.given:
+                view.known = {id: self.results[id] for id in self.parting.given[node_id]}
             inputs = inputs_of(node, self.results)
             wanted = self._wanted(node, inputs, view)
             if wanted:
@@ -217,8 +233,8 @@ class _Run:
         for node_id in found:
             self.order.setdefault(node_id, len(self.order))
             self.waiting[node_id] = 0
-            for link in self.nodes[node_id].links.values():
-                self.readers.setdefault(link.node, set()).add(node_id)
+            for source in self._read(node_id):
+                self.readers.setdefault(source, set()).add(node_id)
         for distance in range(FAR_FROM_OUTPUT):
             for node_id in found:
                 if distance == 0 and self.nodes[node_id].type.is_output:
@@ -264,9 +280,9 @@ class _Run:
         heapq.heappush(self.ready, (self.rank.get(node_id, FAR_FROM_OUTPUT), self.order[node_id], node_id))
 
     def _reuse(self, node_id: str) -> bool:
-        if node_id in self.forced or node_id not in self.lasting:
+        if node_id in self.forced or (node_id not in self.lasting and node_id not in self.known):
             return False
-        result = self.cache.get(self.keys[node_id])
+        result = self.known.get(node_id) or self.cache.get(self.keys[node_id])
         if result is None:
             return False
         self.results[node_id] = result
@@ -294,7 +310,16 @@ class _Run:
 
     def _strong_sources(self, node_id: str) -> list[str]:
         node = self.nodes[node_id]
-        return list(dict.fromkeys(link.node for name, link in node.links.items() if not _is_lazy(node.type, name)))
+        if node_id in self.parting.parts:
+            return list(self.parting.parts[node_id])
+        own = [link.node for name, link in node.links.items() if not _is_lazy(node.type, name)]
+        return list(dict.fromkeys([*own, *self.parting.given.get(node_id, ())]))
+
+    def _read(self, node_id: str) -> list[str]:
+        """The nodes whose results a node may read."""
+        if node_id in self.parting.parts:
+            return list(self.parting.parts[node_id])
+        return [*(link.node for link in self.nodes[node_id].links.values()), *self.parting.given.get(node_id, ())]
 
     def _sources(self, node_id: str) -> list[str]:
         """What the node needs for certain, and what it asked for beyond that."""
@@ -326,6 +351,33 @@ class _Run:
         if node.type.context_parameter is not None:
             more[node.type.context_parameter] = view
         return call_node(node.type, function, inputs, more, self.context.check_interrupted)
+
+    def _make_elsewhere(self, node_id: str) -> None:
+        """Have a node run elsewhere, with those that only it needs."""
+        assert self.elsewhere is not None
+        here = {id for id in self.nodes if id in self.waiting or self._status(id) not in (None, "unneeded")} - {node_id}
+
+        def hear(event: Event) -> None:
+            if not isinstance(event, Said | RunPlanned) and event.node_id not in here:
+                self._emit(event)
+
+        given = {need: self.results[need] for need in self.parting.parts[node_id]}
+        made = self.elsewhere.make(node_id, self.keys[node_id], given, hear)
+        for failure in made.failures:
+            self.failures.append(failure)
+            if failure.node_id in here:  # the others were heard
+                self._emit(NodeFailed(failure.node_id, failure))
+        for id, report in made.nodes.items():
+            if id not in here:
+                self.reports.pop(id, None)
+                self.reports[id] = report
+        if made.result is None:
+            self.broken[node_id] = made.failures[0].node_id if made.failures else None
+        else:
+            self.results[node_id] = made.result
+            if node_id in self.lasting and self._status(node_id) in ("computed", "reused"):
+                self.cache.put(self.keys[node_id], made.result)
+        self._release(node_id)
 
     # Expansion
 
@@ -398,8 +450,7 @@ class _Run:
                 self.waiting[follower] -= 1
                 if self.waiting[follower] == 0:
                     self._make_ready(follower)
-        read = [link.node for link in self.nodes[node_id].links.values()]
-        for source in {*read, *self.asked.pop(node_id, ()), node_id}:
+        for source in {*self._read(node_id), *self.asked.pop(node_id, ()), node_id}:
             readers = self.readers.get(source, set())
             readers.discard(node_id)
             if not readers and source not in self.targets and source not in self.waiting:

@@ -126,6 +126,10 @@ class RunReport:
     def with_status(self, status: Status) -> list[str]:
         return [node_id for node_id, node in self.nodes.items() if node.status == status]
 
+    def result(self, node_id: str) -> CachedResult | None:
+        """All that a requested node gave; None where it gave nothing."""
+        return self._held.get(node_id)
+
     def values(self, node_id: str, slot: int = 0) -> list[Any]:
         """The values at an output of a node: one, unless lists were at work.
 

@@ -10,12 +10,14 @@ from typing import Any
 from hires.errors import SettingError
 from hires.imaging.sizes import check_size, floor_to_latent
 from hires.metadata.infotext import write_infotext
+from hires.recipes.controlnets import Shown
 from hires.recipes.draft import Draft, Link
 from hires.recipes.facts import ModelFacts
 from hires.recipes.infotext import infotext_fields, number
 from hires.recipes.request import Txt2Img
 from hires.recipes.tiled import FIELD, TiledDiffusion, tiled_facts
 from hires.recipes.txt2img import (
+    Pass,
     decoded,
     encoded,
     enlarged_image,
@@ -97,15 +99,15 @@ def tiled_img2img(
     """The workflow over a picture of the input folder that has width x height pixels. The base must be prepared."""
     draft = Draft()
     base = replace(request.base, tiled=request.tiled, hires=None)
-    part = guided_pass(base)
     canvas = request.canvas(width, height)
+    part = replace(guided_pass(base), shown=Shown(canvas))
     vae = vae_of(draft, base, part.checkpoint)
     loaded = draft.add("LoadImage", image=picture).out()
     image = enlarged_image(draft, request.upscaler, loaded, *canvas)
     latent = encoded(draft, image, vae, base)
     if request.denoise > 0:
         if request.inversion is not None:
-            latent = _inverted(draft, base, request.inversion, facts, latent, image)
+            latent = _inverted(draft, base, part, request.inversion, facts, latent, image)
         latent = sampled_pass(draft, base, part, facts, latent, 0, denoise=request.denoise)
     made = decoded(draft, latent, vae, base)
     if request.denoise > 0:
@@ -117,9 +119,14 @@ def tiled_img2img(
 
 
 def _inverted(
-    draft: Draft, base: Txt2Img, inversion: NoiseInversion, facts: Mapping[str, ModelFacts], latent: Link, image: Link
+    draft: Draft,
+    base: Txt2Img,
+    part: Pass,
+    inversion: NoiseInversion,
+    facts: Mapping[str, ModelFacts],
+    latent: Link,
+    image: Link,
 ) -> Link:
-    part = guided_pass(base)
     return draft.add(
         "NoiseInversion_TiledDiffusion",
         **guided(draft, base, part, part.checkpoint, facts),

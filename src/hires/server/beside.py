@@ -15,6 +15,8 @@ from hires.workers.turns import KeptRuns, Place, Row
 AHEAD = 2
 """Steps for each worker that are drawn, or wait to be handed on."""
 SECONDS_BETWEEN_LOOKS = 0.1
+AHEAD_FOLDER = "ahead"
+"""Of what was finished before its turn, in the folder of what a job makes for itself."""
 Draw = Callable[[Engine, Callable[[Event], None]], Sequence[Path]]
 
 
@@ -135,3 +137,19 @@ class Beside:
         if first.preview is not None and first.preview_number != self._shown:
             self._shown = first.preview_number
             job.preview, job.preview_number = first.preview, job.preview_number + 1
+
+
+def drawing(
+    engine: Engine,
+    job: Job,
+    draws: Sequence[Draw],
+    passes: Sequence[int],
+    over: Collection[int],
+    kept: KeptRuns,
+    *,
+    is_apart: bool = True,
+) -> OneByOne | Beside:
+    """The steps as Beside draws them, where there are workers and several steps that know nothing of each other."""
+    if engine.workers is None or len(draws) == 1 or not is_apart:
+        return OneByOne(engine, job, draws)
+    return Beside(engine, job, draws, passes, over, kept)

@@ -110,7 +110,7 @@ def _img2img_steps(asked: Asked, body: ImageToImage, over: Over, chooser: random
     tiled = tiled_img2img(request.base, request.denoise, asked.always_on)
     plain = {key: args for key, args in asked.always_on.items() if key != "tiled diffusion"}
     units = asked.units(over.pictures[0])
-    _check_units(units, title, tiled is not None)
+    _check_units(units, title)
     request = replace(request, base=replace(with_always_on(request.base, plain), controlnets=units))
     if title in UPSCALING:
         return planning.redraw_steps(engine, redrawing(title, request, body.script_args, engine.store), over)
@@ -132,10 +132,10 @@ def _img2img_steps(asked: Asked, body: ImageToImage, over: Over, chooser: random
     return planning.img2img_steps(engine, request, over, masks)
 
 
-def _check_units(units: Sequence[ControlNetUnit], title: str, tiled: bool) -> None:
-    """ControlNets know no canvas that grows, nor one that is drawn in joined tiles."""
-    if units and (title in OUTPAINTING or tiled):
-        raise SettingError(f"ControlNet does not go with {title or 'Tiled Diffusion over a picture'}", "Leave one out.")
+def _check_units(units: Sequence[ControlNetUnit], title: str) -> None:
+    """ControlNets know no canvas that grows."""
+    if units and title in OUTPAINTING:
+        raise SettingError(f"ControlNet does not go with {title}", "Leave one out.")
 
 
 def _drawn(asked: Asked, steps: Sequence[Step], body: Drawn) -> Made:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import html
 import re
-from pathlib import PurePosixPath
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -16,6 +19,9 @@ from hires.server.state import Server, server_of
 
 if TYPE_CHECKING:
     from hires.api import Engine
+    from hires.graph.report import Event
+    from hires.recipes.extras import Extras
+    from hires.server.beside import Draw
     from hires.server.finished import Finished
     from hires.server.work import Job
 
@@ -35,7 +41,7 @@ async def extra_single(body: ExtraSingle, server: ServerHere) -> dict[str, Any]:
 
 @router.post("/extra-batch-images")
 async def extra_batch(body: ExtraBatch, server: ServerHere) -> dict[str, Any]:
-    """Enlarge pictures one after the other."""
+    """Enlarge pictures; the answer has them in their order."""
     if not body.imageList:
         raise Refused(404, "Image not found")
     texts, images = await server.drawn("extras", body)
@@ -66,20 +72,51 @@ def enlarged(
     )
     request = engine.prepare_extras(request)
     job.parts = len(pictures)
-    texts, images = [], []
     folder = server.desk.kept.pictures
     names = name_stems(body, len(pictures))
     with writing(engine, finished, save=body.save_images):
         sources = [stored(text, folder, server.most_pixels) for text in pictures]
-        for number, source in enumerate(sources):
-            paths = finished.part(number)
-            if not paths:
-                paths = [engine.upscale(source, request, name=names[number], on_event=job).path]
-                finished.finish_part(number, paths, (number + 1) / len(sources))
-            job.done, job.step = number + 1, 0
-            texts.append(_said(told_fields(request)))
-            images.append(encoded(paths[0].read_bytes()))
-    return texts, images
+        draws = [partial(_picture, source, request, name) for source, name in zip(sources, names, strict=True)]
+        paths = _drawn(engine, job, draws, finished, keep_on=body.save_images)
+    return [_said(told_fields(request))] * len(paths), [encoded(path.read_bytes()) for path in paths]
+
+
+def _picture(source: Path, request: Extras, name: str, engine: Engine, on_event: Callable[[Event], None]) -> list[Path]:
+    return [engine.upscale(source, request, name=name, on_event=on_event).path]
+
+
+def _drawn(engine: Engine, job: Job, draws: Sequence[Draw], finished: Finished, *, keep_on: bool) -> list[Path]:
+    """The enlarged pictures in their order, but for those that were finished before. keep_on: one that cannot be
+    enlarged is told of when the others are done."""
+    from hires.errors import HiresError, Interrupted, is_disk_full
+    from hires.server.beside import AHEAD_FOLDER, drawing
+    from hires.workers.turns import KeptRuns
+
+    count, made = len(draws), list[Path]()
+    failed: HiresError | None = None
+    earlier = {number: found for number in range(count) if (found := finished.part(number))}
+    kept = KeptRuns(finished.folder / AHEAD_FOLDER)
+    try:
+        with closing(drawing(engine, job, draws, [1] * count, earlier, kept)) as row:
+            for number in row.numbers():
+                try:
+                    if number not in earlier:
+                        earlier[number] = list(row.draw(number))
+                        finished.finish_part(number, earlier[number], (number + 1) / count)
+                    made += earlier[number]
+                except HiresError as error:
+                    if is_disk_full(error) or not keep_on:
+                        raise
+                    failed = failed or error
+                job.done, job.step = number + 1, 0
+    except Interrupted:
+        if not job.put_off:
+            kept.clear()
+        raise
+    kept.clear()
+    if failed is not None:
+        raise failed
+    return made
 
 
 def name_stems(body: ExtrasFields, count: int) -> list[str]:

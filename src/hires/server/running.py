@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial as partial_of
@@ -17,14 +17,12 @@ from hires.metadata.files import picture_texts, save_png, write_numbered
 from hires.recipes.img2img import is_mask
 from hires.recipes.request import Txt2Img
 from hires.recipes.wording import with_prompts_of
-from hires.server.beside import Beside, Draw, OneByOne
+from hires.server.beside import AHEAD_FOLDER, Draw, drawing
 from hires.server.finished import Finished
 from hires.server.work import Job, Work
 from hires.workers.turns import KeptRuns
 
 BEFORE_HIRES = "before-highres-fix"
-AHEAD = "ahead"
-"""The folder of what was finished before its turn, in that of what a job makes for itself."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +103,11 @@ def draw(
     made = Made(steps[0].base)
     job.parts = sum(step.passes for step in steps)
     earlier = {number: found for number in range(len(steps)) if (found := finished.part(number)) is not None}
-    kept = KeptRuns(finished.folder / AHEAD)
-    with closing(_drawing(engine, job, steps, earlier, kept)) as drawing:
-        for number in drawing.numbers():
+    kept = KeptRuns(finished.folder / AHEAD_FOLDER)
+    draws, passes = [step.draw for step in steps], [step.passes for step in steps]
+    is_apart = all(step.is_apart for step in steps)
+    with closing(drawing(engine, job, draws, passes, earlier, kept, is_apart=is_apart)) as row:
+        for number in row.numbers():
             step, before = steps[number], job.done
             job.model, job.family = step.base.checkpoint or "", step.family
             if number in earlier:
@@ -116,7 +116,7 @@ def draw(
                 job.done = before + step.passes
                 continue
             try:
-                paths = drawing.draw(number)
+                paths = row.draw(number)
             except Interrupted:
                 if job.put_off and not work.is_closed:
                     raise
@@ -127,7 +127,7 @@ def draw(
                     break
                 finished.finish_part(number, _written(engine, job), 0.0)
                 if not work.go_on(job):
-                    drawing.end()
+                    row.end()
             else:
                 made.pictures += pictures_of(paths)
                 finished.finish_part(number, paths, (before + step.passes) / max(job.parts, 1))
@@ -138,15 +138,6 @@ def draw(
     if not job.put_off:
         kept.clear()
     return made
-
-
-def _drawing(
-    engine: Engine, job: Job, steps: Sequence[Step], over: Collection[int], kept: KeptRuns
-) -> OneByOne | Beside:
-    draws = [step.draw for step in steps]
-    if engine.workers is None or len(steps) == 1 or not all(step.is_apart for step in steps):
-        return OneByOne(engine, job, draws)
-    return Beside(engine, job, draws, [step.passes for step in steps], over, kept)
 
 
 def _written(engine: Engine, job: Job) -> list[Path]:

@@ -1,4 +1,5 @@
-"""Extras: finished pictures enlarged, one, several, or those of a folder; each a job of its own."""
+"""Extras: finished pictures enlarged, one, several, or those of a folder; each a job of its own, or, where there are
+workers, some together, which these share out among them."""
 
 from __future__ import annotations
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from hires.ui.page import Page
 
 MOST_AT_ONCE = 200
+TOGETHER = 16
+"""Pictures of one job, where there are workers."""
 MOST_SHOWN = 24
 BY, TO = "by", "to"
 FOLLOW = "window.hires && window.hires.follow('extras');"
@@ -148,12 +151,16 @@ class _ExtrasTab:
     def started(
         self, where: str, picture: str | None, pictures: list[str] | None, folder: str | None, *values: Any
     ) -> str:
-        """Put a job for each picture into the queue."""
+        """Put the pictures into the queue."""
         given = dict(zip(self.fields, values, strict=True))
         try:
             files = self._chosen(where, picture, pictures, folder)
-            for file in files:
-                self.page.desk.submit("extras", body(file, given), title=file.name[:80], door=DOOR)
+            together = TOGETHER if self.server.settings.workers else 1
+            for some in (files[start : start + together] for start in range(0, len(files), together)):
+                more = f" + {len(some) - 1}" if len(some) > 1 else ""
+                self.page.desk.submit(
+                    "extras", body(some, given), title=some[0].name[: 80 - len(more)] + more, door=DOOR
+                )
         except HiresError as error:
             raise told(error, self.page) from error
         return f"<p>{len(files)} {escape(self._('pictures are in the queue'))}</p>" if len(files) > 1 else ""
@@ -184,11 +191,12 @@ class _ExtrasTab:
         return gr.Gallery(value=files, selected_index=0 if files else None), said
 
 
-def body(file: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What a program would send to /sdapi/v1/extra-batch-images for this one."""
-    picture = {"data": base64.b64encode(file.read_bytes()).decode("ascii"), "name": file.name}
+def body(files: Sequence[Path], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a program would send to /sdapi/v1/extra-batch-images for these."""
     return {
-        "imageList": [picture],
+        "imageList": [
+            {"data": base64.b64encode(file.read_bytes()).decode("ascii"), "name": file.name} for file in files
+        ],
         "save_images": True,
         "resize_mode": 1 if given["mode"] == TO else 0,
         "upscaling_resize": float(given["scale"] or 1),

@@ -17,6 +17,7 @@ from hires.nodes.context import Counts, RunContext
 from hires.nodes.redraw_brush import Brush, Cut
 from hires.workers.placing import models_of, pictures_of
 from hires.workers.pool import Workers
+from hires.workers.results import on_cpu
 from hires.workers.units import MadeTiles, RedrawUnit
 
 LINKED = ("model", "positive", "negative", "vae")
@@ -66,6 +67,7 @@ class Apart:
             replace(cut, tiles=_alone(cut.tiles), sources=_alone(cut.sources)),
             pictures_of(flow, self.registry, context),
             () if is_here else models_of(flow, self.registry, context),
+            {id: on_cpu(result) for id, result in context.known.items()},
         )
 
 

@@ -18,6 +18,7 @@ import torch
 
 from hires import __version__
 from hires.errors import HiresError, Interrupted, ModelFileError
+from hires.graph.cache import CachedResult
 from hires.graph.report import Event, NodeFailed, NodeFinished, NodeProgress, RunReport
 from hires.graph.workflow import Workflow
 from hires.models.store import ModelStore
@@ -25,6 +26,7 @@ from hires.nodes.context import Counts, RunContext, TempFolder
 from hires.settings import Settings, load_settings
 from hires.tiling.upscale import as_planes
 from hires.workers.redrawing import redrawn
+from hires.workers.results import on_cpu
 from hires.workers.units import Done, Greeting, MadeFile, MadeRun, MadeTiles, ModelFile, RunUnit, TileUnit, Told, Unit
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class Runs(Protocol):
         extra_pnginfo: Mapping[str, Any] | None = None,
         given: Mapping[str, Path],
         output_dir: Path | None = None,
+        known: Mapping[str, CachedResult] = ...,
     ) -> RunReport: ...
 
     def context(self, counts: Counts, given: Mapping[str, Path]) -> RunContext: ...
@@ -147,6 +150,7 @@ class Bench:
                 extra_pnginfo=unit.extra_pnginfo,
                 given=_placed(unit.given, engine.temp.path),
                 output_dir=folder,
+                known=unit.known,
             )
             files = _files(report, {"output": folder, "temp": engine.temp.path})
         return MadeRun(
@@ -158,6 +162,7 @@ class Bench:
             report.warnings,
             files,
             counts,
+            {id: on_cpu(found) for id in unit.wanted if (found := report.result(id)) is not None},
         )
 
     def _enlarge(self, engine: Runs, unit: TileUnit) -> Tensor:

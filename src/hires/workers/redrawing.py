@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
+from hires.graph.cache import CachedResult
 from hires.graph.report import RunReport
 from hires.graph.workflow import Workflow
 from hires.nodes.context import Counts, RunContext
@@ -18,7 +19,14 @@ from hires.workers.units import MadeTiles, RedrawUnit
 class Runs(Protocol):
     """What is asked of a worker's engine."""
 
-    def run(self, workflow: Workflow, *, targets: tuple[str, ...], given: Mapping[str, Path]) -> RunReport: ...
+    def run(
+        self,
+        workflow: Workflow,
+        *,
+        targets: tuple[str, ...],
+        given: Mapping[str, Path],
+        known: Mapping[str, CachedResult] = ...,
+    ) -> RunReport: ...
 
     def context(self, counts: Counts, given: Mapping[str, Path]) -> RunContext: ...
 
@@ -29,7 +37,7 @@ def redrawn(
     """In a worker: the tiles of a unit. `hear` is told of steps: their number, of how many, and a preview."""
     counts = Counts()
     targets = tuple(dict.fromkeys(node for node, _ in unit.links.values()))
-    report = engine.run(Workflow.parse(unit.workflow), targets=targets, given=given)
+    report = engine.run(Workflow.parse(unit.workflow), targets=targets, given=given, known=unit.known)
     for failure in report.failures:
         raise failure.error
     linked = {name: report.value(node, slot) for name, (node, slot) in unit.links.items()}

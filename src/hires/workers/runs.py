@@ -11,12 +11,15 @@ from typing import Any
 from hires.errors import Interrupted
 from hires.graph.declare import Registry
 from hires.graph.report import Event, RunReport
+from hires.graph.validate import validate
 from hires.graph.workflow import Workflow
 from hires.models.store import ModelStore
 from hires.nodes.context import Counts, RunContext
 from hires.tiling.plan import TilePlan
 from hires.tiling.upscale import Edge, Kept, Pixels
 from hires.workers.apart import Apart
+from hires.workers.cutting import IN_TILES, REDRAWN, Cutting, samples
+from hires.workers.parting import Parted
 from hires.workers.placing import Renaming, models_of, pictures_of, place, renamed
 from hires.workers.pool import Lane, Workers
 from hires.workers.tiles import SharedTiles
@@ -24,15 +27,6 @@ from hires.workers.turns import Place
 from hires.workers.units import Done, MadeRun, ModelFile, RunUnit
 
 OnEvent = Callable[[Event], None]
-IN_TILES = {
-    "HiresUpscale",
-    "HiresSDUpscale",
-    "HiresUltimateUpscale",
-    "UltimateSDUpscale",
-    "UltimateSDUpscaleNoUpscale",
-    "UltimateSDUpscaleCustomSample",
-}
-"""Nodes whose tiles are units."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +47,21 @@ class Elsewhere:
         return self.lane is None and self.place is None
 
     def takes(self, workflow: Workflow) -> bool:
-        """Whether a workflow is run by one worker; else it is run here, and its tiles are handed to all of them."""
+        """Whether a workflow is run by one worker, unless it can be `parted`; else it is run here, and its tiles are
+        handed to all of them."""
         kinds = {node.class_type or "" for node in workflow.nodes.values()}
-        return not self.is_shared or not kinds & IN_TILES or any("Sampler" in kind for kind in kinds)
+        return not self.is_shared or not kinds & IN_TILES or any(map(samples, kinds))
+
+    def parted(self, workflow: Workflow, context: RunContext, targets: tuple[str, ...] | None) -> Parted | None:
+        """What has parts of a workflow made that come before or after tiles; None for one that has no such parts."""
+        if not self.is_shared or not {node.class_type for node in workflow.nodes.values()} & REDRAWN:
+            return None
+        validated = validate(workflow, self.registry, context, targets)
+        chosen = [target for target in (targets or validated.outputs) if target in validated.nodes]
+        parting = Cutting(validated.nodes, chosen).parting()
+        if parting is None:
+            return None
+        return Parted(parting, validated.prompt, self.registry, context, self.performed, self._is_here())
 
     def unit(
         self,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hires.errors import Fault
+from hires.graph.cache import CachedResult
 from hires.graph.report import Event, Failure, NodeReport
 from hires.graph.workflow import Workflow
 from hires.nodes.context import Counts
@@ -28,7 +29,8 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class RunUnit:
-    """A workflow to run, in API format. `given` are the pictures that it loads, by name."""
+    """A workflow to run, in API format. `given` are the pictures that it loads, by name, `known` results of nodes of it
+    that were made before; the results of nodes in `wanted` come back."""
 
     workflow: dict[str, Any]
     ui: dict[str, Any] | None = None
@@ -38,6 +40,8 @@ class RunUnit:
     extra_pnginfo: dict[str, Any] = field(default_factory=dict)
     given: Mapping[str, bytes] = field(default_factory=dict)
     models: tuple[ModelFile, ...] = ()
+    known: Mapping[str, CachedResult] = field(default_factory=dict)
+    wanted: tuple[str, ...] = ()
 
     def parsed(self) -> Workflow:
         """The workflow as it was read where it came from."""
@@ -58,7 +62,7 @@ class TileUnit:
 @dataclass(frozen=True)
 class RedrawUnit:
     """Tiles to redraw: the part of a workflow (API format) that makes what they are drawn with, where in it each such
-    thing is (its name -> node, output), and the rest of the brush."""
+    thing is (its name -> node, output), and the rest of the brush. `known` as in RunUnit."""
 
     workflow: dict[str, Any]
     links: Mapping[str, tuple[str, int]]
@@ -66,6 +70,7 @@ class RedrawUnit:
     cut: Cut
     given: Mapping[str, bytes] = field(default_factory=dict)
     models: tuple[ModelFile, ...] = ()
+    known: Mapping[str, CachedResult] = field(default_factory=dict)
 
 
 Unit = RunUnit | TileUnit | RedrawUnit
@@ -83,7 +88,7 @@ class MadeFile:
 
 @dataclass(frozen=True)
 class MadeRun:
-    """What a run gave: the parts of its report, its files, and what it cost."""
+    """What a run gave: the parts of its report, its files, what it cost, and the results that were wanted."""
 
     nodes: dict[str, NodeReport]
     outputs: tuple[str, ...]
@@ -93,6 +98,7 @@ class MadeRun:
     warnings: tuple[str, ...]
     files: tuple[MadeFile, ...]
     counts: Counts
+    results: Mapping[str, CachedResult] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
