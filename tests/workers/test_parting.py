@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tests.workers.threads import use_threads
 
 from hires.api import Engine
 from hires.errors import Interrupted, WorkerError
@@ -16,7 +14,6 @@ from hires.graph.cache import CachedResult, ResultCache
 from hires.graph.kept import KeptWork
 from hires.graph.parting import Parting
 from hires.graph.report import Event, NodeFailed, NodeFinished, NodeProgress, NodeStarted, RunReport
-from hires.settings import Settings
 from hires.workers.bench import Bench
 from hires.workers.cutting import Cutting
 from hires.workers.pool import Lane
@@ -24,23 +21,6 @@ from hires.workers.results import from_values, on_cpu, to_values
 from hires.workers.units import Done, RedrawUnit, RunUnit, Unit
 
 Flow = dict[str, Any]
-
-
-def engine_at(models: Path, folder: Path, workers: str = "") -> Engine:
-    places: dict[str, Any] = {"models_dir": models, "output_dir": folder / "out", "cache_dir": folder / "cache"}
-    return Engine(Settings(**places, device="cpu", threads=1, workers=workers, keep_megabytes=50))
-
-
-@pytest.fixture(scope="module")
-def here(thin_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    return engine_at(thin_models, tmp_path_factory.mktemp("here"))
-
-
-@pytest.fixture(scope="module")
-def two(thin_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with pytest.MonkeyPatch.context() as patch:
-        use_threads(patch)
-        yield engine_at(thin_models, tmp_path_factory.mktemp("two"), "2")
 
 
 @pytest.fixture

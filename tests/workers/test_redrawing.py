@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -10,12 +9,10 @@ from zlib import crc32
 import numpy as np
 import pytest
 from PIL import Image
-from tests.workers.threads import use_threads
 
 from hires.api import Engine
 from hires.errors import Interrupted
 from hires.graph.report import Event, NodeProgress
-from hires.settings import Settings
 from hires.tiling.regions import Region
 from hires.workers.bench import Bench
 from hires.workers.units import RedrawUnit
@@ -30,23 +27,6 @@ BASE: dict[str, Any] = {
 TILED: dict[str, Any] = {**BASE, "tile_width": 64, "tile_height": 64, "denoise": 0.9}
 ULTIMATE: dict[str, Any] = {**TILED, "padding": 8}
 Drawn = list[tuple[Bench, RedrawUnit]]
-
-
-def engine_at(models: Path, folder: Path, workers: str = "") -> Engine:
-    places = {"models_dir": models, "output_dir": folder / "out", "cache_dir": folder / "cache"}
-    return Engine(Settings(**places, device="cpu", threads=1, workers=workers, keep_megabytes=50))
-
-
-@pytest.fixture(scope="module")
-def here(thin_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    return engine_at(thin_models, tmp_path_factory.mktemp("here"))
-
-
-@pytest.fixture(scope="module")
-def two(thin_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with pytest.MonkeyPatch.context() as patch:
-        use_threads(patch)
-        yield engine_at(thin_models, tmp_path_factory.mktemp("two"), "2")
 
 
 @pytest.fixture(scope="module")

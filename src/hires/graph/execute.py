@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from hires.errors import Fault, HiresError, Interrupted, WorkflowError
+from hires.graph.account import Account
 from hires.graph.cache import CachedResult, ResultCache
 from hires.graph.calls import blockers, bound_to, call_node, spread
 from hires.graph.context import Context
@@ -24,20 +25,7 @@ from hires.graph.node_check import ValidNode
 from hires.graph.order import strong_components
 from hires.graph.parting import MakesParts, Parting
 from hires.graph.passing import combined, hidden_of, inputs_of
-from hires.graph.report import (
-    Event,
-    Failure,
-    NodeFailed,
-    NodeFinished,
-    NodeProgress,
-    NodeReport,
-    NodeStarted,
-    RunPlanned,
-    RunReport,
-    Said,
-    Status,
-    failure_of,
-)
+from hires.graph.report import Event, NodeFailed, RunPlanned, RunReport, Said, Status
 from hires.graph.validate import ValidatedWorkflow
 from hires.graph.workflow import as_link
 
@@ -101,11 +89,10 @@ class _Run:
         self.registry, self.context, self.cache, self.targets = registry, context, cache, targets
         self.prompt = validated.prompt
         self.validated = validated
-        self.on_event = on_event
         self.known, self.elsewhere = known, elsewhere
         self.parting = Parting({}) if elsewhere is None else elsewhere.parting
         self.nodes: dict[str, ValidNode] = dict(validated.nodes)
-        self.parent: dict[str, str] = {}  # expanded node -> the node that expanded into it
+        self.account = Account(self.nodes, on_event)
         self.forced = {t for t in targets if force_outputs and self.nodes[t].type.is_output}
         self.keys: dict[str, str] = {}
         self.lasting: set[str] = set()  # nodes whose result may be reused by a later run
@@ -119,8 +106,6 @@ class _Run:
         self.rank: dict[str, int] = {}
         self.order: dict[str, int] = {}
         self.ready: list[tuple[int, int, str]] = []
-        self.reports: dict[str, NodeReport] = {}
-        self.failures: list[Failure] = []
         self.lazy_seconds: dict[str, float] = {}
 
     # The run
@@ -139,12 +124,12 @@ class _Run:
         except Interrupted:
             interrupted = True
             for node_id in self.waiting:
-                self._report(node_id, "skipped")
+                self.account.report(node_id, "skipped")
         outputs = {target: self.results[target] for target in self.targets if target in self.results}
         return RunReport(
-            nodes=self.reports,
+            nodes=self.account.reports,
             outputs=self.targets,
-            failures=tuple(self.failures),
+            failures=tuple(self.account.failures),
             interrupted=interrupted,
             interrupted_node=current if interrupted else None,
             seconds=time.perf_counter() - started,
@@ -184,15 +169,15 @@ class _Run:
                 return
             if node_id not in self.lazy_seconds:
                 if self._reuse(node_id):  # another node did the same work since the plan was made
-                    self._tell_reused(node_id)
+                    self.account.reused(node_id)
                     self._release(node_id)
                     return
                 if node_id in self.parting.parts:
                     self._make_elsewhere(node_id)
                     return
                 self.lazy_seconds[node_id] = 0.0
-                self._emit(NodeStarted(node_id, node.type.name, self._display(node_id), self.parent.get(node_id)))
-            view = self.context.for_node(node_id, self.keys[node_id], self.prompt, self._progress_of(node_id))
+                self.account.started(node_id)
+            view = self.context.for_node(node_id, self.keys[node_id], self.prompt, self.account.progress_of(node_id))
             if node_id in self.parting.given:
                 view.known = {id: self.results[id] for id in self.parting.given[node_id]}
             inputs = inputs_of(node, self.results)
@@ -286,8 +271,8 @@ class _Run:
         if result is None:
             return False
         self.results[node_id] = result
-        if self._status(node_id) != "computed":  # in this run, and let go of since
-            self._report(node_id, "reused", ui=result.ui)
+        if self.account.status(node_id) != "computed":  # in this run, and let go of since
+            self.account.report(node_id, "reused", ui=result.ui)
         return True
 
     def _announce(self) -> None:
@@ -295,16 +280,12 @@ class _Run:
         for node_id, key in self.keys.items():
             if node_id not in self.waiting and node_id not in self.results:
                 known = node_id in self.lasting and self.cache.get(key) is not None
-                self._report(node_id, "reused" if known else "unneeded")
-        reused = tuple(node_id for node_id in self.keys if self._status(node_id) == "reused")
-        self._emit(RunPlanned(tuple(self.waiting), reused))
+                self.account.report(node_id, "reused" if known else "unneeded")
+        reused = tuple(node_id for node_id in self.keys if self.account.status(node_id) == "reused")
+        self.account.emit(RunPlanned(tuple(self.waiting), reused))
         for node_id in reused:
-            if self.reports[node_id].ui is not None:
-                self._tell_reused(node_id)
-
-    def _tell_reused(self, node_id: str) -> None:
-        report = self.reports[node_id]
-        self._emit(NodeFinished(node_id, report.class_type, self._display(node_id), "reused", ui=report.ui))
+            if self.account.reports[node_id].ui is not None:
+                self.account.reused(node_id)
 
     # Inputs and calls
 
@@ -355,27 +336,29 @@ class _Run:
     def _make_elsewhere(self, node_id: str) -> None:
         """Have a node run elsewhere, with those that only it needs."""
         assert self.elsewhere is not None
-        here = {id for id in self.nodes if id in self.waiting or self._status(id) not in (None, "unneeded")} - {node_id}
+        account = self.account
+        here = {id for id in self.nodes if id in self.waiting or account.status(id) not in (None, "unneeded")} - {
+            node_id
+        }
 
         def hear(event: Event) -> None:
             if not isinstance(event, Said | RunPlanned) and event.node_id not in here:
-                self._emit(event)
+                account.emit(event)
 
         given = {need: self.results[need] for need in self.parting.parts[node_id]}
         made = self.elsewhere.make(node_id, self.keys[node_id], given, hear)
         for failure in made.failures:
-            self.failures.append(failure)
+            account.failures.append(failure)
             if failure.node_id in here:  # the others were heard
-                self._emit(NodeFailed(failure.node_id, failure))
+                account.emit(NodeFailed(failure.node_id, failure))
         for id, report in made.nodes.items():
             if id not in here:
-                self.reports.pop(id, None)
-                self.reports[id] = report
+                account.take(report)
         if made.result is None:
             self.broken[node_id] = made.failures[0].node_id if made.failures else None
         else:
             self.results[node_id] = made.result
-            if node_id in self.lasting and self._status(node_id) in ("computed", "reused"):
+            if node_id in self.lasting and account.status(node_id) in ("computed", "reused"):
                 self.cache.put(self.keys[node_id], made.result)
         self._release(node_id)
 
@@ -391,7 +374,7 @@ class _Run:
                 raise HiresError(f"it expands without end: more than {MAX_NODES_IN_RUN} nodes in one run")
             added = expanded(call.expand, self.nodes, self.registry)
             self.nodes |= added
-            self.parent |= dict.fromkeys(added, node.id)
+            self.account.parent |= dict.fromkeys(added, node.id)
             needed += [node_id for node_id, entry in added.items() if entry.type.is_output]
             for value in call.outputs:
                 link = as_link(value)
@@ -408,9 +391,7 @@ class _Run:
         if node_id in self.lasting:
             self.cache.put(self.keys[node_id], result)
         self.results[node_id] = result
-        self._report(node_id, "computed", seconds, result.ui, notes=notes)
-        node_type = self.nodes[node_id].type
-        self._emit(NodeFinished(node_id, node_type.name, self._display(node_id), "computed", seconds, result.ui))
+        self.account.computed(node_id, seconds, result.ui, notes)
         self._release(node_id)
 
     def _block(
@@ -423,22 +404,18 @@ class _Run:
     ) -> None:
         """Some or all calls were blocked. Not cached: a message must be told again, the rest costs little."""
         self.results[node_id] = result
-        self._report(node_id, "blocked", seconds, result.ui, blocker.message)
+        self.account.report(node_id, "blocked", seconds, result.ui, blocker.message)
         if blocker.message is not None:
-            failure = failure_of(node_id, self.nodes[node_id].type, HiresError(blocker.message), inputs)
-            self.failures.append(failure)
-            self._emit(NodeFailed(node_id, failure))
+            self.account.failed(node_id, HiresError(blocker.message), inputs)
         self._release(node_id)
 
     def _fail(self, node_id: str, error: Exception, inputs: Mapping[str, list[Any]]) -> None:
-        failure = failure_of(node_id, self.nodes[node_id].type, error, inputs)
-        self.failures.append(failure)
-        self._emit(NodeFailed(node_id, failure))
+        self.account.failed(node_id, error, inputs)
         self._finish_broken(node_id, "failed", node_id)
 
     def _finish_broken(self, node_id: str, status: Status, culprit: str | None) -> None:
         self.broken[node_id] = culprit
-        self._report(node_id, status, because=culprit if culprit != node_id else None)
+        self.account.report(node_id, status, because=culprit if culprit != node_id else None)
         self._release(node_id)
 
     def _release(self, node_id: str) -> None:
@@ -455,36 +432,6 @@ class _Run:
             readers.discard(node_id)
             if not readers and source not in self.targets and source not in self.waiting:
                 self.results.pop(source, None)
-
-    def _report(
-        self,
-        node_id: str,
-        status: Status,
-        seconds: float = 0.0,
-        ui: Mapping[str, list[Any]] | None = None,
-        because: str | None = None,
-        notes: tuple[str, ...] = (),
-    ) -> None:
-        self.reports.pop(node_id, None)  # the order of the report is the order of the work
-        class_type = self.nodes[node_id].type.name
-        parent = self.parent.get(node_id)
-        self.reports[node_id] = NodeReport(node_id, class_type, status, seconds, ui, because, parent, notes)
-
-    def _status(self, node_id: str) -> Status | None:
-        report = self.reports.get(node_id)
-        return report.status if report is not None else None
-
-    def _display(self, node_id: str) -> str:
-        while node_id in self.parent:
-            node_id = self.parent[node_id]
-        return node_id
-
-    def _emit(self, event: Event) -> None:
-        if self.on_event is not None:
-            self.on_event(event)
-
-    def _progress_of(self, node_id: str) -> Callable[[int, int, Any], None]:
-        return lambda value, total, preview: self._emit(NodeProgress(node_id, value, total, preview))
 
 
 def _is_lazy(node_type: NodeType, name: str) -> bool:
