@@ -15,7 +15,7 @@ RANKS = [
     ("text",),
     ("nodes",),
     ("recipes", "pocket"),
-    ("drawn", "fetching", "gallery", "jobs", "merging", "preparing", "workers"),
+    ("drawn", "fetching", "gallery", "ground", "jobs", "merging", "preparing", "workers"),
     ("runner",),
     ("gridding",),
     ("from_pictures",),

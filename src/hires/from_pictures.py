@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -163,6 +165,23 @@ def _opened(engine: Runs, path: Path) -> Image.Image:
     return open_picture(path, int(engine.settings.max_megapixels * 1e6))
 
 
+def _seen(engine: Runs, path: Path) -> tuple[tuple[int, int], str]:
+    """A picture file's size, and the MD5 of its pixels: decoded once, however often a plan asks while a form is
+    filled in. Raises HiresError for one that cannot be used."""
+    most = int(engine.settings.max_megapixels * 1e6)
+    try:
+        found = path.stat()
+    except OSError:
+        return _looked_at(path, (), most)
+    return _looked_at(Path(os.path.realpath(path)), (found.st_mtime_ns, found.st_size, found.st_ino), most)
+
+
+@lru_cache(maxsize=512)
+def _looked_at(path: Path, version: tuple[int, ...], most_pixels: int) -> tuple[tuple[int, int], str]:
+    picture = open_picture(path, most_pixels)
+    return picture.size, hashlib.md5(picture.tobytes(), usedforsecurity=False).hexdigest()
+
+
 def _given(
     engine: Runs, pictures: list[Path], request: Img2Img, mask: Pictures | None, sketch: Path | str | None
 ) -> Given:
@@ -182,15 +201,15 @@ def _given(
     sources = []
     empty = []
     for path, one in zip(pictures, masks, strict=True):
-        picture = _opened(engine, path)
-        layer = _mask_name(engine, picture, path, one, files)
+        size, digest = _seen(engine, path)
+        layer = _mask_name(engine, path, one, files)
         source = Source(
             name=_named(path, files),
-            size=picture.size,
+            size=size,
             mask=layer,
             sketch=None if sketch is None else _named(Path(sketch), files),
-            digest=hashlib.md5(picture.tobytes(), usedforsecurity=False).hexdigest(),
-            own_size=own and picture.size != request.frame(*picture.size),
+            digest=digest,
+            own_size=own and size != request.frame(*size),
         )
         sources.append(source)
         if one is not None and request.inpaint is not None and request.inpaint.area == "only masked":
@@ -206,16 +225,14 @@ def _masks(mask: Pictures | None, count: int) -> list[Path | str | None]:
     return list(mask)
 
 
-def _mask_name(
-    engine: Runs, picture: Image.Image, path: Path, mask: Path | str | None, files: dict[str, Path]
-) -> str | None:
+def _mask_name(engine: Runs, path: Path, mask: Path | str | None, files: dict[str, Path]) -> str | None:
     if mask is None:
         return None
     if str(mask) == ALPHA and not Path(ALPHA).is_file():
-        if not has_transparency(picture):
+        if not has_transparency(_opened(engine, path)):
             raise SettingError(f"{path.name} has no transparent parts to be the mask", "Name a mask file.")
         return ALPHA
-    _opened(engine, Path(mask))
+    _seen(engine, Path(mask))
     return _named(Path(mask), files)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -13,13 +12,11 @@ from typing import Any, Self, cast
 
 import torch
 
-from hires import __version__
-from hires.errors import Interrupted, SettingError
+from hires.errors import Interrupted
 from hires.graph.cache import CachedResult, ResultCache
 from hires.graph.custom import CustomNodes, load_custom_nodes
 from hires.graph.declare import Registry
 from hires.graph.execute import NO_RESULTS, execute
-from hires.graph.kept import KeptWork
 from hires.graph.object_info import object_info
 from hires.graph.report import Event, RunReport, Said
 from hires.graph.seeds import with_drawn_seeds
@@ -27,9 +24,9 @@ from hires.graph.tree import tree_lines
 from hires.graph.ui_write import editor_file
 from hires.graph.validate import ValidatedWorkflow, validate
 from hires.graph.workflow import Workflow
+from hires.ground import MEGABYTE, kept_work, origin_of, place
 from hires.metadata.files import Ledger
 from hires.metadata.origin import KEY as ORIGIN
-from hires.metadata.origin import Origin
 from hires.models.budget import free_bytes, stated_budget
 from hires.models.inspection import ModelInfo
 from hires.models.precision import WeightsPolicy
@@ -57,7 +54,6 @@ from hires.workers.spread import in_order
 from hires.workers.turns import Place
 from hires.workers.units import Done, RunUnit
 
-MEGABYTE = 1_000_000
 CACHED_SHARE = 10
 """Of a stated budget, one part in so many may be taken by kept results."""
 OnEvent = Callable[[Event], None]
@@ -105,15 +101,7 @@ class Runner:
         self.workers = Workers(self.settings, Runner) if self.settings.workers else None
         self.elsewhere = None if self.workers is None else Elsewhere(self.workers, self.registry, self.store, self.stop)
         self.preparation = Preparation(self.store, self.settings)
-        self.origin = Origin(
-            version=__version__,
-            torch=torch.__version__,
-            device=device.type,
-            device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
-            weights=self.settings.weights,
-            precision=str(compute_dtype).removeprefix("torch."),
-            together=str(self.together),
-        )
+        self.origin = origin_of(self.settings, device, compute_dtype, self.together)
 
     def run(
         self,
@@ -394,24 +382,3 @@ class Runner:
             return found
         request, facts = self.prepare(found, lenient)
         return Workflow.parse(txt2img(request, facts), source=workflow.name)
-
-
-def place(settings: Settings) -> tuple[torch.device, torch.dtype]:
-    """The device that the settings name and the precision to compute in there: half on a GPU, single on a CPU."""
-    name = settings.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise SettingError(f"device {name!r} is not there: {error}", "Use auto, cpu, cuda or mps.") from error
-    return device, torch.float32 if device.type == "cpu" else torch.float16
-
-
-def kept_work(settings: Settings, device: torch.device) -> KeptWork | None:
-    """The folder of unfinished work; one for each version and device, whose numbers differ in the last places."""
-    if not settings.keep_megabytes:
-        return None
-    numbers = f"{__version__}-{torch.__version__}-{device.type}".replace("+", "-")
-    return KeptWork(settings.cache_dir / "work" / numbers, settings.keep_megabytes * MEGABYTE)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from tests.server.conftest import PATIENCE, settings_in, shades, square_mask
 
 from hires.jobs.record import State
@@ -16,7 +17,9 @@ from hires.pocket import BUILT_IN_NAME
 from hires.server.options import Options
 from hires.server.state import Server
 from hires.ui.asking import coded
+from hires.ui.asking_over import drawn_over, painted, png
 from hires.ui.foretold import Foreteller, Given, Told
+from hires.ui.painted import MOST_FILES, Paintings
 
 SMALL = {"prompt": "1girl, smile", "steps": 4, "width": 64, "height": 64, "seed": 7, "sampler_name": "Euler",
          "override_settings": {"sd_model_checkpoint": BUILT_IN_NAME}}  # fmt: skip
@@ -43,6 +46,10 @@ class Bench:
         if given is not None:
             body = body | {"init_images": [coded(path) for path in given.pictures]}
             body |= {} if given.mask is None else {"mask": coded(given.mask)}
+        return self.counted(kind, body)
+
+    def counted(self, kind: str, body: dict[str, Any]) -> int:
+        """The denoiser calls that the job of a body made."""
         assert self.server.work.engine is not None
         counter = self.server.work.engine.trajectories
         before, store = counter.denoiser_calls, self.server.desk.store
@@ -128,3 +135,84 @@ def test_loops_are_counted(bench: Bench) -> None:
 def test_while_there_is_no_picture_it_says_what_one_would_take(bench: Bench) -> None:
     told = bench.told(OVER, Given())
     assert (told.calls, told.shared) == (4, 0) and told.memory.startswith("memory")
+
+
+def test_batches_beyond_any_count_share_all_that_is_there(bench: Bench) -> None:
+    """Eighteen batches are there, and the one after them is not."""
+    body = SMALL | {"seed": 300, "steps": 1}
+    bench.done(body | {"n_iter": 18})
+    bench.agrees(body | {"n_iter": 19}, 18)
+
+
+def test_what_was_dropped_from_memory_is_not_promised(bench: Bench) -> None:
+    """Room for the states of three runs: the oldest of five are gone."""
+    assert bench.server.work.engine is not None
+    states = bench.server.work.engine.trajectories
+    body = SMALL | {"seed": 400, "steps": 2}
+    bench.done(body | {"n_iter": 5})
+    whole, states.limit_bytes = states.limit_bytes, 3 * 2 * 2 * 4 * 4 * (64 // 8) ** 2
+    try:
+        bench.done(SMALL | {"seed": 399, "steps": 2})
+        told = bench.told(body | {"n_iter": 5})
+    finally:
+        states.limit_bytes = whole
+    assert (told.calls, told.shared) == (10, 4)
+
+
+def editing(source: Path, at: int, colour: tuple[int, int, int] = (255, 75, 75)) -> dict[str, Any]:
+    """An editor's value: a square of 16 painted over a picture."""
+    background = Image.open(source).convert("RGBA")
+    layer = Image.new("RGBA", background.size, (0, 0, 0, 0))
+    layer.paste((*colour, 255), (at, at, at + 16, at + 16))
+    composite = Image.alpha_composite(background, layer)
+    return {"background": background, "layers": [layer], "composite": composite}
+
+
+@pytest.mark.parametrize(("mode", "seed"), [("sketch", 70), ("inpaint", 80), ("inpaint_sketch", 90)])
+def test_what_is_painted_is_told_as_it_is_drawn(bench: Bench, mode: str, seed: int, tmp_path: Path) -> None:
+    """By the bodies that the form sends: painted alike again all is there, painted elsewhere nothing."""
+    paintings, body = Paintings(), OVER | {"seed": seed, "inpainting_fill": 1}
+
+    def agrees(edited: dict[str, Any], shared: int) -> None:
+        given = paintings.given(mode, edited)
+        assert given is not None and given.is_there and not given.lack
+        told = bench.told(body, given)
+        assert told.shared == shared
+        sent: dict[str, Any] = {"init_images": [png(drawn_over(mode, edited))]}
+        sent |= {"mask": png(painted(edited))} if given.mask else {}
+        assert bench.counted("img2img", body | sent) == told.calls - told.shared
+
+    agrees(editing(bench.picture, 8), 0)
+    agrees(editing(bench.picture, 8), 4)
+    agrees(editing(bench.picture, 40), 0)
+
+
+def test_a_mask_that_is_not_painted_yet_is_said(bench: Bench) -> None:
+    edited = {**editing(bench.picture, 8), "layers": [Image.new("RGBA", (64, 64), (0, 0, 0, 0))]}
+    paintings = Paintings()
+    given = paintings.given("inpaint", edited)
+    assert given is not None and given.mask is None
+    told = bench.told(OVER, given)
+    assert any("nothing is painted" in text for text in told.warnings) and told.calls == 4
+    assert paintings.given("inpaint", {"background": None, "layers": [], "composite": None}) is None
+
+
+def test_paintings_are_few_files_and_each_is_written_once(bench: Bench) -> None:
+    paintings = Paintings()
+    first = paintings.given("inpaint", editing(bench.picture, 0))
+    assert first is not None and first == paintings.given("inpaint", editing(bench.picture, 0))
+    for at in range(1, MOST_FILES + 2):
+        given = paintings.given("inpaint", editing(bench.picture, at))
+        assert given is not None and given.is_there
+    assert len(list(first.pictures[0].parent.iterdir())) == MOST_FILES
+    assert not first.is_there and first.pictures[0].is_file()  # its mask is gone, the picture is that of all
+
+
+def test_the_jobs_of_a_batch_are_told_together(bench: Bench, tmp_path: Path) -> None:
+    for name, angle in (("a.png", 0), ("b.png", 90), ("c.png", 180)):
+        shades(64).rotate(angle).save(tmp_path / name)
+    paths, body = tuple(sorted(tmp_path.glob("*.png"))), OVER | {"seed": 500}
+    bench.done(body, Given(paths[:1]))
+    told = bench.told(body, Given(paths, is_apart=True))
+    assert (told.pictures, told.calls, told.shared) == (3, 12, 4)
+    assert sum(bench.done(body, Given((path,))) for path in paths) == 8

@@ -128,7 +128,7 @@ def test_a_mask_is_painted_and_only_what_is_under_it_is_drawn_again(page: Any, s
     editor = page.locator("#img2img_inpaint")
     editor.locator("canvas").first.wait_for()
     editor.locator("input[type=file]").set_input_files(source)
-    page.wait_for_function("!document.querySelector('#img2img_inpaint').innerText.includes('select the draw tool')")
+    page.wait_for_function("!document.querySelector('#img2img_inpaint').innerText.includes('Drop a picture here')")
     editor.locator("button[aria-label=Brush], button[title=Brush]").first.click()
     editor.scroll_into_view_if_needed()
     box = editor.locator("canvas").first.bounding_box()
@@ -141,6 +141,7 @@ def test_a_mask_is_painted_and_only_what_is_under_it_is_drawn_again(page: Any, s
     small(page, "img2img")
     for label in ("Width", "Height"):
         number(page, "img2img", label, 2 * SIDE)
+    page.locator("#img2img_seed input").fill("5")
     job = next_ended(served, lambda: page.click("#img2img_generate"))
     assert job.state is State.DONE, job.error
     mask = decoded(served.server.desk.kept.given(job.request)["mask"])
@@ -148,6 +149,10 @@ def test_a_mask_is_painted_and_only_what_is_under_it_is_drawn_again(page: Any, s
     with Image.open(source) as before, Image.open(pictures(served, job)[0]) as after:
         assert before.convert("RGB").getpixel((4, 4)) == after.convert("RGB").getpixel((4, 4))
         assert before.convert("RGB").getpixel((SIDE, SIDE)) != after.convert("RGB").getpixel((SIDE, SIDE))
+    page.wait_for_function("document.querySelector('#img2img_plan').innerText.includes('2 of them are there already')")
+    sent = len([one for one in page.asked if "/upload" in one])
+    next_ended(served, lambda: page.click("#img2img_generate"))
+    assert len([one for one in page.asked if "/upload" in one]) == sent  # the same bytes are not sent again
 
 
 def test_a_reload_in_the_middle_of_a_job_keeps_its_progress(page: Any, served: Served) -> None:

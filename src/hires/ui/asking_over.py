@@ -39,17 +39,21 @@ def img2img_bodies(values: Values, input_dir: Path) -> list[dict[str, Any]]:
     """The requests of the tab that is shown, with their pictures. SettingError where one is missing."""
     body, mode = img2img_body(values), values["mode"]
     if mode == "batch":
-        return [body | {"init_images": [coded(path)]} for path in _batch(values, input_dir)]
+        return [body | {"init_images": [coded(path)]} for path in batch(values, input_dir)]
     if mode == "inpaint_upload":
         picture, mask = (_needed(values[name]) for name in ("upload", "upload_mask"))
         return [body | {"init_images": [coded(picture)], "mask": coded(mask)}]
     if mode == "picture":
         return [body | {"init_images": [coded(_needed(values["picture"]))]}]
     edited = _edited(values[mode])
-    if mode == "sketch":
-        return [body | {"init_images": [png(edited["composite"])]}]
-    shown = edited["background"] if mode == "inpaint" else edited["composite"]
-    return [body | {"init_images": [png(shown)], "mask": png(painted(edited))}]
+    pictures = {"init_images": [png(drawn_over(mode, edited))]}
+    return [body | pictures | ({"mask": png(painted(edited))} if mode in MASKED else {})]
+
+
+def drawn_over(mode: str, edited: Mapping[str, Any]) -> Image.Image:
+    """What an editor's tab draws over: what was painted is a mask alone, or a part of the picture."""
+    picture: Image.Image = edited["background" if mode == "inpaint" else "composite"]
+    return picture
 
 
 def _needed(value: Any) -> Any:
@@ -78,17 +82,22 @@ def painted(edited: Mapping[str, Any]) -> Image.Image:
 
 def png(picture: Image.Image) -> str:
     """A picture as requests carry it."""
+    return base64.b64encode(png_bytes(picture)).decode()
+
+
+def png_bytes(picture: Image.Image) -> bytes:
+    """A picture as a PNG: the same bytes for the same pixels."""
     out = BytesIO()
     picture = picture.convert("RGB") if picture.mode == "RGBA" and _is_opaque(picture) else picture
     picture.save(out, format="PNG", compress_level=1)
-    return base64.b64encode(out.getvalue()).decode()
+    return out.getvalue()
 
 
 def _is_opaque(picture: Image.Image) -> bool:
     return picture.getchannel("A").getextrema() == (255, 255)
 
 
-def _batch(values: Values, input_dir: Path) -> list[Path]:
+def batch(values: Values, input_dir: Path) -> list[Path]:
     """The files that were given, and those of a folder below the input folder."""
     found = [Path(path) for path in values["files"] or ()]
     name = (values["folder"] or "").strip()

@@ -58,12 +58,12 @@ def _pictures(page: Page, form: Form, name: str, found: dict[str, Any]) -> None:
     if name == "picture":
         found["picture"] = picture_field(_("Picture"), id=form.id("picture"))
     elif name == "sketch":
-        found["sketch"] = _editor(_("Paint over the picture; it is drawn from what you painted"), form.id("sketch"))
+        found["sketch"] = _editor(page, "Paint over the picture; it is drawn from what you painted", form.id("sketch"))
     elif name == "inpaint":
-        found["inpaint"] = _editor(_("Paint over what is to be drawn again"), form.id("inpaint"), ("#ffffff",))
+        found["inpaint"] = _editor(page, "Paint over what is to be drawn again", form.id("inpaint"), ("#ffffff",))
     elif name == "inpaint_sketch":
         found["inpaint_sketch"] = _editor(
-            _("Paint in colours: only what you painted is drawn again, from it"), form.id("inpaint_sketch")
+            page, "Paint in colours: only what you painted is drawn again, from it", form.id("inpaint_sketch")
         )
     elif name == "inpaint_upload":
         with gr.Row(elem_classes="tight"):
@@ -80,9 +80,10 @@ def _pictures(page: Page, form: Form, name: str, found: dict[str, Any]) -> None:
         )
 
 
-def _editor(label: str, id: str, colours: tuple[str, ...] = COLOURS) -> Any:
+def _editor(page: Page, label: str, id: str, colours: tuple[str, ...] = COLOURS) -> Any:
     return gr.ImageEditor(
-        label=label,
+        label=page._(label),
+        placeholder=page._("Drop a picture here, or paste it"),
         type="pil",
         image_mode="RGBA",
         sources=["upload", "clipboard"],
@@ -92,6 +93,7 @@ def _editor(label: str, id: str, colours: tuple[str, ...] = COLOURS) -> Any:
         transforms=(),
         height=EDITOR_HEIGHT,
         elem_id=id,
+        elem_classes="painting",
     )
 
 

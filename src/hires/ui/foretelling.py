@@ -11,10 +11,12 @@ from typing import Any
 import gradio as gr
 
 from hires.errors import HiresError
+from hires.ui.asking_over import batch
 from hires.ui.events import QUIET
 from hires.ui.foretold import Foreteller, Given, Told
 from hires.ui.form import Form
 from hires.ui.page import Page
+from hires.ui.painted import EDITORS, Paintings
 
 MINUTE, HOUR = 60, 3600
 MEMORY = re.compile(r"memory: (.+?) at most of the (.+?) (free|stated): (.*)")
@@ -29,8 +31,8 @@ STAGE = re.compile("|".join(map(re.escape, STAGES)))
 
 
 def line(page: Page, form: Form, body: Callable[[Mapping[str, Any]], dict[str, Any]]) -> Callable[..., None]:
-    """The line, under the buttons. Call what it returns once all fields are there, with the names of those that say
-    nothing to it (pictures, which would be read at every key), and other events that it is to be told at."""
+    """The line, under the buttons. Call what it returns once all fields are there, with the names of those that would
+    be sent at every key, and other events that it is to be told at."""
     place = gr.HTML("", elem_id=form.id("plan"), elem_classes="plan", padding=False)
     again = gr.Button("", elem_id=form.id("plan_again"), elem_classes="unseen")
     foreteller = Foreteller(page.server, page._)
@@ -38,7 +40,8 @@ def line(page: Page, form: Form, body: Callable[[Mapping[str, Any]], dict[str, A
     def told(given: Mapping[Any, Any]) -> str:
         try:
             values = form.values(given)
-            return shown(foreteller.tell(form.tab, body(values), given_of(values)), page._)
+            over = given_of(values, page.server.settings.input_dir)
+            return shown(foreteller.tell(form.tab, body(values), over), page._)
         except HiresError as error:
             return f'<p class="warning">{escape(str(error))}</p>'
 
@@ -61,12 +64,34 @@ def line(page: Page, form: Form, body: Callable[[Mapping[str, Any]], dict[str, A
     return connect
 
 
-def given_of(values: Mapping[str, Any]) -> Given:
-    """The files that are drawn over, where the tab that is shown has files; what is painted is looked at when drawn."""
-    if values.get("mode") == "picture" and values.get("picture"):
+def seen(mode: str) -> str:
+    """The name of the field that holds what was painted in a tab."""
+    return f"seen_{mode}"
+
+
+def follow_paintings(form: Form, on: Sequence[Any]) -> None:
+    """Let the line tell by what is painted once the brush rests, from then on by fields of its own. `on`: the events at
+    which a picture may have come into an editor otherwise."""
+    paintings = Paintings()
+    for mode in EDITORS:
+        editor, told = form.fields[mode], form.add(seen(mode), gr.State(None))
+        look = gr.Button("", elem_id=form.id(f"{mode}_look"), elem_classes="unseen")
+        look.click(lambda edited, mode=mode: paintings.given(mode, edited), editor, told, **QUIET)
+    gr.on([form.fields["mode"].change, *on], None, None, None, js="() => window.hires.lookAtShown()", **QUIET)
+
+
+def given_of(values: Mapping[str, Any], input_dir: Path) -> Given:
+    """The files that are drawn over in the tab that is shown; none where there are none yet."""
+    mode = values.get("mode")
+    if mode in EDITORS:
+        given = values.get(seen(mode))
+        return given if isinstance(given, Given) and given.is_there else Given()
+    if mode == "picture" and values.get("picture"):
         return Given((Path(values["picture"]),))
-    if values.get("mode") == "inpaint_upload" and values.get("upload") and values.get("upload_mask"):
+    if mode == "inpaint_upload" and values.get("upload") and values.get("upload_mask"):
         return Given((Path(values["upload"]),), Path(values["upload_mask"]))
+    if mode == "batch" and (values.get("files") or (values.get("folder") or "").strip()):
+        return Given(tuple(batch(values, input_dir)), is_apart=True)
     return Given()
 
 

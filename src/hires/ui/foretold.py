@@ -30,10 +30,18 @@ Say = Callable[[str], str]
 
 @dataclass(frozen=True)
 class Given:
-    """The files that a request is drawn over."""
+    """The files that a request is drawn over; `is_apart`: each picture by a job of its own. `lack`: what has still to
+    be done before it can be drawn."""
 
     pictures: tuple[Path, ...] = ()
     mask: Path | None = None
+    is_apart: bool = False
+    lack: str = ""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether all files are there still."""
+        return all(path.is_file() for path in (*self.pictures, *([] if self.mask is None else [self.mask])))
 
 
 @dataclass(frozen=True)
@@ -120,7 +128,9 @@ class Foreteller:
 
     def tell(self, kind: str, body: Mapping[str, Any], given: Given = Given()) -> Told:
         """What a request will do, over pictures in img2img. HiresError for what cannot be drawn."""
-        rough = self._rough(kind, body)
+        rough = self._rough(kind, body, len(given.pictures) if given.is_apart else 1)
+        if given.lack:
+            rough = replace(rough, warnings=(*rough.warnings, given.lack))
         if self.server.work.engine is None:
             self._summon()
             return replace(rough, is_rough=True)
@@ -137,15 +147,16 @@ class Foreteller:
                 self._summoned = True
                 threading.Thread(target=self.server.work.ready, name="hires-engine", daemon=True).start()
 
-    def _rough(self, kind: str, body: Mapping[str, Any]) -> Told:
+    def _rough(self, kind: str, body: Mapping[str, Any], jobs: int) -> Told:
         passes = passes_of(kind, body)
-        count = int(body.get("n_iter", 1)) * int(body.get("batch_size", 1))
+        count = jobs * int(body.get("n_iter", 1)) * int(body.get("batch_size", 1))
+        seconds = self._seconds(kind, body)
         return Told(
             size=passes[-1].size,
             steps=tuple((one.taken, one.of) for one in passes),
             calls=count * sum(one.calls for one in passes),
             pictures=count,
-            seconds=self._seconds(kind, body),
+            seconds=None if seconds is None else jobs * seconds,
             warnings=tuple(self._warnings(kind, body, passes)),
         )
 

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,14 +38,16 @@ from hires.server.references import REFERENCE, picture_bytes, picture_ending, re
 from hires.server.scripts import always_on
 from hires.server.state import Server
 from hires.ui.files import infotext_of, pictures_of
-from hires.ui.foretold import Given, Told
+from hires.ui.foretold import Given, Told, passes_of
 from hires.ui.foretold_flows import Flow, Flows, of_txt2img
 
-JOBS_REMEMBERED = 12
+JOBS_REMEMBERED = 100
 SHORTEST = 200
 """Letters of a text from which on it may be a picture."""
-MOST_FLOWS = 16
+MOST_FLOWS = 128
 """Batches of a request that are looked at, and cells of a grid: others are taken to cost the same and share nothing."""
+STATE_BYTES = 2 * 4 * 4 / 64
+"""Of a sampler's state, by pixel: the latent and what a multistep method remembers, four channels of float32 each."""
 STARTED = time.time()
 """States of steps are in memory: those of an earlier process are gone."""
 BODIES: Mapping[str, type[Drawn]] = {"txt2img": TextToImage, "img2img": ImageToImage}
@@ -57,9 +60,11 @@ class Exact:
 
     server: Server
     engine: Engine
-    _known: dict[str, list[Flow]] = field(default_factory=dict)
-    _seen: tuple[tuple[str, ...], Prediction] = ((), Prediction())
+    _known: dict[str, list[tuple[Prediction, int]]] = field(default_factory=dict)
+    """By job, its runs in their order: the steps of each, and its images."""
+    _seen: tuple[tuple[Any, ...], Prediction] = ((), Prediction())
     _names: dict[tuple[Path, int], str] = field(default_factory=dict)
+    _folder: Any = field(default_factory=partial(TemporaryDirectory, prefix="hires-plan-"))
 
     def tell(self, kind: str, body: Mapping[str, Any], rough: Told, given: Given, busy: bool) -> Told:
         """The rough telling made exact. HiresError for what cannot be drawn."""
@@ -80,9 +85,11 @@ class Exact:
                 return self._grid(title, body, over, rough, here) if here.pictures else rough
             if title in UPSCALING:
                 return rough if busy or not here.pictures else self._enlarged(title, body, over, rough, *here.pictures)
-            stands_in = here if here.pictures else Given((_blank(Path(name), over),))
-            told = self._counted(flows.of(parsed, options, stands_in), rough)
-            return told if busy else self._over(over, told, stands_in)
+            stands_in = here if here.pictures else Given((_blank(Path(self._folder.name), over),))
+            each = [replace(stands_in, pictures=(path,)) for path in stands_in.pictures]
+            jobs = each if given.is_apart else [stands_in]
+            told = self._counted((flow for one in jobs for flow in flows.of(parsed, options, one)), rough)
+            return told if busy else self._over(over, told, jobs[0])
 
     def _txt2img(self, parsed: TextToImage, options: Mapping[str, Any]) -> Txt2Img:
         """The request that a body makes, as the route makes it, but for ControlNet."""
@@ -191,20 +198,42 @@ class Exact:
         return link
 
     def _prediction(self) -> Prediction:
-        """The steps of pictures that were drawn lately, whose states may still be there."""
-        jobs = self.server.desk.store.search(states=[State.DONE], limit=4 * JOBS_REMEMBERED)
-        jobs = [job for job in jobs if job.kind in BODIES and (job.ended or 0.0) > STARTED][:JOBS_REMEMBERED]
-        names = tuple(job.id for job in jobs)
-        if self._seen[0] != names:
-            prediction = Prediction()
-            for job in jobs:
-                if job.id not in self._known:
-                    self._known[job.id] = self._flows_of(job)
-                for flow in self._known[job.id]:
-                    prediction.add(*flow)
-            self._known = {name: self._known[name] for name in names}
-            self._seen = names, prediction
+        """The steps of pictures that were drawn lately, whose states are there still."""
+        store = self.server.desk.store
+        now = tuple(job.id for job in store.search(states=[State.DONE], limit=1)), tuple(store.counts().items())
+        if self._seen[0] != now:
+            jobs = store.search(states=[State.DONE], limit=2 * JOBS_REMEMBERED)
+            jobs = [job for job in jobs if job.kind in BODIES and (job.ended or 0.0) > STARTED][:JOBS_REMEMBERED]
+            self._seen = now, self._left_of(jobs)
         return self._seen[1].copy()
+
+    def _left_of(self, jobs: list[Job]) -> Prediction:
+        """The steps of jobs, the newest first, as many as the states of fit into memory: the oldest run goes first."""
+        prediction, known, room = (
+            Prediction(),
+            dict[str, list[tuple[Prediction, int]]](),
+            float(self.engine.trajectories.limit_bytes),
+        )
+        for job in jobs:
+            if room <= 0:
+                break
+            runs = known[job.id] = self._known[job.id] if job.id in self._known else self._runs_of(job)
+            each = STATE_BYTES * sum(one.size[0] * one.size[1] * one.taken for one in passes_of(job.kind, job.request))
+            for run, images in reversed(runs):
+                if room <= 0:
+                    break
+                prediction.learn(run)
+                room -= images * each
+        self._known = known
+        return prediction
+
+    def _runs_of(self, job: Job) -> list[tuple[Prediction, int]]:
+        runs = []
+        for flow, images in self._flows_of(job):
+            run = Prediction()
+            run.add(flow, images)
+            runs.append((run, images))
+        return runs
 
     def _flows_of(self, job: Job) -> list[Flow]:
         """The workflows that a job ran."""
@@ -233,6 +262,8 @@ class Exact:
 
 def _blank(folder: Path, request: Img2Img) -> Path:
     """A picture of the size that is drawn, which stands for one while there is none."""
-    path = folder / "picture.png"
-    Image.new("RGB", (request.base.width, request.base.height)).save(path)
+    size = request.base.width, request.base.height
+    path = folder / f"{size[0]}x{size[1]}.png"
+    if not path.is_file():
+        Image.new("RGB", size).save(path, compress_level=1)
     return path

@@ -35,8 +35,11 @@ Flow = tuple[Mapping[str, Mapping[str, Any]], int]
 
 def of_txt2img(engine: Engine, request: Txt2Img) -> Iterator[Flow]:
     """Of a request of txt2img."""
-    request, _ = engine.prepare(request)
+    request, facts = engine.prepare(request)
     for batch in batches(engine, request):
+        if batch.templates is None:  # but for their seeds the batches are alike
+            yield txt2img(batch, facts, 0), batch.batch_size
+            continue
         batch, _ = engine.prepare(batch)
         for part in per_picture(batch, engine.preparation.phrasebook(batch)):
             part, facts = engine.prepare(part)
@@ -48,9 +51,11 @@ def of_img2img(engine: Engine, request: Img2Img, given: Given) -> Iterator[Flow]
     """Of a request over pictures; without a mask or where it marks nothing, over the whole of them."""
     found, request = begin_over(engine, given.pictures, request, given.mask, None)
     size = found.sources[0].size
-    ready, _ = prepare_over(engine, request, size)
+    ready, facts = prepare_over(engine, request, size)
     for batch in batches(engine, ready.base):
-        one, facts = prepare_over(engine, replace(ready, base=batch), size)
+        one = replace(ready, base=batch)
+        if batch.templates is not None:
+            one, facts = prepare_over(engine, one, size)
         yield img2img(one, found.sources, facts), max(one.base.batch_size, len(found.sources))
 
 

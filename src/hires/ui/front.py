@@ -84,6 +84,7 @@ class Front:
         self._threads: dict[str, threading.Thread] = {}
         self._failed: dict[str, str] = {}
         self._lock = threading.Lock()
+        self._building = threading.Lock()
         self._closing: asyncio.Event | None = None
         self._lives: list[asyncio.Task[None]] = []
         self.is_there = importlib.util.find_spec("gradio") is not None
@@ -118,7 +119,8 @@ class Front:
         from hires.ui.frame import gradio_app
 
         try:
-            self._built[language] = gradio_app(self._make(language))
+            with self._building:  # Gradio puts what is built into the one page that is open in the process
+                self._built[language] = gradio_app(self._make(language))
         except Exception as error:
             log.error("the page could not be built", exc_info=error)
             self._failed[language] = type(error).__name__

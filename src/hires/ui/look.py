@@ -16,8 +16,9 @@ def css() -> str:
 
 
 def head() -> str:
-    """The page's own script, in the page itself, and its name for a phone's screen."""
-    return f"<script>{(DATA / 'page.js').read_text(encoding='utf-8')}</script>"
+    """The page's own scripts, in the page itself."""
+    scripts = ((DATA / name).read_text(encoding="utf-8") for name in ("page.js", "uploads.js"))
+    return "".join(f"<script>{script}</script>" for script in scripts)
 
 
 def theme() -> Any:

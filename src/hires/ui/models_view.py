@@ -69,7 +69,7 @@ def models_html(server: Server, inspected: Inspected, say: Say, *, with_hash: bo
         rows = [_row(inspected.of(entry, with_hash=with_hash), say) for entry in entries]
         if not rows:
             continue
-        heads = "".join(f"<th>{escape(say(one))}</th>" for one in ("Name", "Family", "Precision", "Size", "Hash"))
+        heads = "".join(f"<th>{escape(say(one))}</th>" for one in ("Name", "Family", "Precision", "File size", "Hash"))
         parts.append(
             f"<h3>{escape(say(title))} ({len(rows)})</h3><div class='wide'><table><thead><tr>{heads}</tr></thead>"
             f"<tbody>{''.join(rows)}</tbody></table></div>"

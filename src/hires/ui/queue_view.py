@@ -75,7 +75,7 @@ def _job(job: Job, live: Live | None, in_line: Sequence[str], say: Say) -> str:
     if job.priority:
         facts.append(f"{say('priority')} {job.priority:+}")
     if job.results:
-        facts.append(f"{len(job.results)} {say('files')}")
+        facts.append(f"{len(job.results)} {say('file' if len(job.results) == 1 else 'files')}")
     share = live.share if live is not None else job.share
     bar = "" if job.state.has_ended else f'<div class="bar"><i style="width:{100 * share:.0f}%"></i></div>'
     error = f'<div class="error">{escape(job.error)}</div>' if job.error else ""

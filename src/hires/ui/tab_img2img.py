@@ -12,9 +12,10 @@ from hires.ui.asking_over import img2img_bodies, img2img_body
 from hires.ui.choices import Choices
 from hires.ui.fields_scripts import scripts
 from hires.ui.filling import values_of
-from hires.ui.foretelling import line
+from hires.ui.foretelling import follow_paintings, line
 from hires.ui.form import Form
 from hires.ui.page import Page
+from hires.ui.painted import EDITORS
 
 
 def build(page: Page) -> None:
@@ -42,19 +43,19 @@ def build(page: Page) -> None:
                 fields_more.tiles(page, form, choices)
                 fields_more.controlnets(page, form, choices)
                 scripts(page, form, choices)
+                names = tuple(name for name in form.fields if name not in sources.pictures and name != "mode")
+                follow_paintings(form, [tab.select])
         with gr.Column(scale=4, min_width=320, elem_classes="pane"):
             pane = results.pane(page, form, generate)
     results.start(page, form, pane, lambda values: img2img_bodies(values, page.server.settings.input_dir))
-    # what is painted would be sent at every key
-    told = ("picture", "upload", "upload_mask")
-    connect(without=tuple(name for name in sources.pictures if name not in told), on=[tab.select])
+    connect(without=EDITORS, on=[tab.select])
     pane.collect(tab.select)
-    _receive(page, form, choices, sources)
+    _receive(page, form, choices, sources, names)
 
 
-def _receive(page: Page, form: Form, choices: Choices, sources: fields_over.Over) -> None:
-    """Pictures that are sent here: to the picture's tab, or to the one of the mask."""
-    names = tuple(name for name in form.fields if name not in sources.pictures and name != "mode")
+def _receive(page: Page, form: Form, choices: Choices, sources: fields_over.Over, names: tuple[str, ...]) -> None:
+    """Pictures that are sent here, with the values of the fields of these names: to the picture's tab, or to the one
+    of the mask."""
     fields = [form.fields[name] for name in names]
 
     def values(picture: Path | None, text: str) -> list[Any]:

@@ -26,6 +26,8 @@ KEEP_THEME = f"""(theme) => {{
   location.replace(place);
 }}"""
 KNOWN_THEME = f'() => localStorage.getItem("{THEME}") || ""'
+WORDED = ("hires_fix_refiner_pass", "fp8_storage")
+"""Options whose choices are words; those of others are names."""
 
 
 def build(page: Page) -> None:
@@ -110,7 +112,8 @@ def field(page: Page, key: str, label: str) -> Any:
     if key in lists:
         return fresh.dropdown(page, lists[key], value=value, allow_custom_value=True, **how)
     if key in CHOICES:
-        return gr.Dropdown(list(CHOICES[key]), value=value, **how)
+        say = page._ if key in WORDED else str
+        return gr.Dropdown([(say(choice), choice) for choice in CHOICES[key]], value=value, **how)
     default = OPTIONS[key].default
     if isinstance(default, bool):
         return gr.Checkbox(value, **{**how, "min_width": 290})

@@ -46,6 +46,10 @@ class Prediction:
         """Another that has seen the same cells."""
         return Prediction(set(self._known))
 
+    def learn(self, other: Prediction) -> None:
+        """See the cells that another has seen."""
+        self._known |= other._known
+
     def add(self, graph: Graph, images: int = 1) -> Cost:
         """The cost of the next cell's workflow, in API format, for so many images at once, each a run of its own."""
         names: dict[str, str] = {}
@@ -71,11 +75,11 @@ def _steps(graph: Graph, inputs: Mapping[str, Any], names: dict[str, str]) -> di
     read: dict[str, Any] = {"denoise": 1.0, "add_noise": "enable", "start_at_step": 0}
     read |= {key: _named(graph, value, names) for key, value in inputs.items() if key not in NOT_OF_A_STEP}
     read["seed"] = inputs.get("seed", inputs.get("noise_seed"))
-    sides = [_texts(graph, inputs[side], names) for side in SIDES]
+    sides = [_entries(_texts(graph, inputs[side], names)) for side in SIDES]
     name, found = _digest(read), {}
     for step in range(start, end):
         call = (step - start) * sampler.calls
-        name = _digest([name, step, *(_in_force(side, call) for side in sides)])
+        name = _follow(f"{name} {step} {' '.join(_in_force(side, call) for side in sides)}")
         is_last = step == steps - 1 and sampler.calls == 2
         found[name] = 1 if is_last else sampler.calls
     return found
@@ -103,9 +107,14 @@ def _texts(graph: Graph, link: Any, names: dict[str, str]) -> Texts:
     return _digest(how), schedule(text, before, calls, old=old)
 
 
-def _in_force(texts: Texts, call: int) -> tuple[str, str]:
+def _entries(texts: Texts) -> list[tuple[int, str]]:
+    """Until each call, the name of the text that is in force and how it is encoded."""
     how, entries = texts
-    return how, entries[entry_at(entries, call)][1]
+    return [(until, _digest([how, text])) for until, text in entries]
+
+
+def _in_force(entries: list[tuple[int, str]], call: int) -> str:
+    return entries[entry_at(entries, call)][1]
 
 
 def _named(graph: Graph, value: Any, names: dict[str, str]) -> Any:
@@ -117,6 +126,10 @@ def _named(graph: Graph, value: Any, names: dict[str, str]) -> Any:
         inputs = {key: _named(graph, inner, names) for key, inner in node["inputs"].items()}
         names[value[0]] = _digest([node["class_type"], inputs])
     return [names[value[0]], value[1]]
+
+
+def _follow(names: str) -> str:
+    return hashlib.sha256(names.encode()).hexdigest()
 
 
 def _digest(value: Any) -> str:

@@ -7,7 +7,7 @@
     place.searchParams.set("__theme", colours);
     history.replaceState(null, "", place);
   }
-  const BUSY_MS = 400, IDLE_MS = 3000, AWAY_FACTOR = 5, ROUGH_MS = 2500, REST_MS = 200, TABS = ["txt2img", "img2img"];
+  const BUSY_MS = 400, IDLE_MS = 3000, AWAY_FACTOR = 5, ROUGH_MS = 2500, REST_MS = 200, BRUSH_MS = 800, TABS = ["txt2img", "img2img"];
   const followed = {};
   const byId = (id) => document.getElementById(id);
   const press = (id) => { const found = byId(id); if (found) (found.tagName === "BUTTON" ? found : found.querySelector("button"))?.click(); };
@@ -73,7 +73,7 @@
       if (answer.ok) {
         const told = await answer.json();
         draw(tab, told);
-        if (told.ended && told.ended !== state.ended) { press(`${tab}_collect`); foretell(tab); }
+        if (told.ended && told.ended !== state.ended) { press(`${tab}_collect`); foretell(tab); lookAtShown(); }
         state.ended = told.ended;
         if (told.job) wait = BUSY_MS;
       }
@@ -92,6 +92,23 @@
     clearTimeout(asked[tab]);
     asked[tab] = setTimeout(() => { if (byId(`${tab}_generate`)?.offsetParent) press(`${tab}_plan_again`); }, REST_MS);
   }
+
+  // What is painted is sent once the brush has rested. Gradio's own events of an editor would send it at every change.
+  const looked = {};
+  let brushed = null;
+  function look(editor) {
+    if (!editor?.offsetParent) return;
+    clearTimeout(looked[editor.id]);
+    looked[editor.id] = setTimeout(() => press(`${editor.id}_look`), BRUSH_MS);
+  }
+  const lookAtShown = () => document.querySelectorAll(".painting").forEach(look);
+  document.addEventListener("pointerdown", (event) => { brushed = event.target.closest?.(".painting"); }, true);
+  document.addEventListener("pointerup", () => { look(brushed); brushed = null; }, true);
+  for (const kind of ["change", "drop"]) {
+    document.addEventListener(kind, (event) => look(event.target.closest?.(".painting")), true);
+  }
+  document.addEventListener("paste", lookAtShown, true);
+  document.addEventListener("keyup", (event) => { if ((event.ctrlKey || event.metaKey) && /^[zy]$/i.test(event.key)) lookAtShown(); }, true);
 
   function begin(tab) {
     follow(tab);
@@ -179,5 +196,5 @@
     document.addEventListener("click", () => { setTimeout(call, 100); setTimeout(call, 1000); });
   }
 
-  window.hires = { begin, follow, foretell, name, weighed };
+  window.hires = { begin, follow, foretell, lookAtShown, name, weighed };
 })();
