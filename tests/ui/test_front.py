@@ -163,3 +163,18 @@ def test_what_the_page_does_not_need_is_not_there(client: TestClient, place: str
         answer = client.request(method, place, headers=BROWSER)
         assert answer.status_code in (403, 404, 405), (place, answer.status_code)
         assert "Traceback" not in answer.text
+
+
+def test_two_languages_asked_for_at_once_are_two_whole_pages(client: TestClient) -> None:
+    whole = len(client.get("/config").json()["components"])
+    asked = {language: {"accept-language": language} for language in ("ko", "zh")}
+    for headers in asked.values():
+        assert client.get("/", headers=headers).status_code == 200
+    until = time.monotonic() + PATIENCE
+    found = {language: client.get("/config", headers=headers) for language, headers in asked.items()}
+    while any(answer.status_code != 200 for answer in found.values()):
+        assert time.monotonic() < until, "a page never stood"
+        time.sleep(0.1)
+        found = {language: client.get("/config", headers=headers) for language, headers in asked.items()}
+    assert [len(answer.json()["components"]) for answer in found.values()] == [whole, whole]
+    assert "프롬프트" in found["ko"].text and "提示词" in found["zh"].text and "提示词" not in found["ko"].text
