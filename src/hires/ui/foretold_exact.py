@@ -209,11 +209,8 @@ class Exact:
 
     def _left_of(self, jobs: list[Job]) -> Prediction:
         """The steps of jobs, the newest first, as many as the states of fit into memory: the oldest run goes first."""
-        prediction, known, room = (
-            Prediction(),
-            dict[str, list[tuple[Prediction, int]]](),
-            float(self.engine.trajectories.limit_bytes),
-        )
+        prediction, room = Prediction(), float(self.engine.trajectories.limit_bytes)
+        known: dict[str, list[tuple[Prediction, int]]] = {}
         for job in jobs:
             if room <= 0:
                 break
