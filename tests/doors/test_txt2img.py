@@ -54,10 +54,11 @@ def test_without_a_models_folder_the_built_in_model_draws_at_its_own_size(engine
 def test_a_picture_is_the_same_alone_and_in_any_batch(
     sampler: str, batches: int, make_engine: Callable[..., Engine]
 ) -> None:
-    batch = make_engine().txt2img(**SMALL, sampler=sampler, batch_size=2, batch_count=batches)
+    fields = {**SMALL, "cfg": 1.0} if sampler == "DPM adaptive" else SMALL
+    batch = make_engine().txt2img(**fields, sampler=sampler, batch_size=2, batch_count=batches)
     assert len(batch.paths) == 2 * batches
     for index in range(2 * batches):
-        alone = make_engine().txt2img(**{**SMALL, "seed": 7 + index}, sampler=sampler)
+        alone = make_engine().txt2img(**{**fields, "seed": 7 + index}, sampler=sampler)
         assert np.array_equal(pixels(batch, index), pixels(alone)), index
 
 
