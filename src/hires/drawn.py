@@ -37,14 +37,23 @@ class Drawn:
         return (
             f"{len(self.paths)} x {width}x{height}, seed {self.request.seed}, "
             f"{self.counts.denoiser_calls} denoiser calls{reused}, {seconds:.1f} s"
-            + "".join(f"; {note}" for note in self.seams)
+            + "".join(f"; {note}" for note in [*self.seams, *self.gains])
         )
 
     @property
     def seams(self) -> list[str]:
         """How much the joins of tiles show, where there are any."""
+        return self._notes("seam index")
+
+    @property
+    def gains(self) -> list[str]:
+        """Whether pictures that could go through the network together did, and why."""
+        return self._notes("calls of the network")
+
+    def _notes(self, first: str) -> list[str]:
+        """What nodes said that begins with these words."""
         notes = [note for report in self.reports for node in report.nodes.values() for note in node.notes]
-        return [note for note in notes if note.startswith("seam index")]
+        return [note for note in notes if note.startswith(first)]
 
 
 @dataclass(frozen=True)

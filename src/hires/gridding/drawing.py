@@ -12,6 +12,7 @@ from time import perf_counter
 
 from hires.drawn import Drawn
 from hires.errors import HiresError, Interrupted, SettingError, is_disk_full
+from hires.graph.report import Said
 from hires.gridding.planning import Draws, OnEvent, PlannedGrid, plan_grid
 from hires.imaging.pictures import open_picture
 from hires.metadata.files import output_error, picture_texts
@@ -265,6 +266,9 @@ def _cells(
             for cell, drawn in drawings:
                 if isinstance(drawn, Interrupted):
                     raise drawn
+                if isinstance(drawn, Drawn) and on_event is not None:
+                    for gain in drawn.gains:
+                        on_event(Said(gain))
                 waiting.append((cell, drawn))
                 if awaits_first and cell is not plan.left[0]:
                     continue

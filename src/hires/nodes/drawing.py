@@ -225,6 +225,8 @@ def sample_plan(
     if seen is not None and said.last is not None:
         seen.append(said.last)
     parts.shares[index] = 1.0
+    if guidance.meeting is not None and (news := guidance.meeting.news()):
+        context.note(news)
     computed = said.computed
     context.counts.computed_steps += computed
     reused = state.step - first - computed

@@ -84,8 +84,7 @@ def draw_webui(run: Run, noise: WebuiNoise, options: WebuiOptions, context: RunC
     parts = Parts(len(rows))
     images = [_Image(run, noise, options, index, row, parts) for index, row in enumerate(rows)]
     if context.together > 1 and len(images) > 1 and context.meeting is None:
-        made, meeting = abreast([partial(image.drawn, context) for image in images], context.together)
-        context.note(meeting.describe())
+        made = abreast([partial(image.drawn, context) for image in images], context.together)
     else:
         made = [image.drawn(context) for image in images]
     result = changed(run.latent, torch.cat([one.latent for one in made]))

@@ -22,6 +22,7 @@ from hires.errors import Interrupted, is_out_of_memory
 
 T = TypeVar("T")
 
+
 GAIN = 1.05
 """How many times as fast calls together must be, so that they are worth their rounding."""
 
@@ -65,6 +66,7 @@ class Meeting:
         self._members = members
         self._calls: list[_Call] = []
         self._failure: BaseException | None = None
+        self._told = 0
         self.gains: dict[Hashable, tuple[int, float]] = {}
         """Of each shape: so many calls together were measured, and were so many times as fast."""
 
@@ -106,12 +108,13 @@ class Meeting:
             self._failure = self._failure or Interrupted()
             self._turn.notify_all()
 
-    def describe(self) -> str:
-        """What was measured and decided, in one line; "" where nothing was to be decided."""
+    def news(self) -> str:
+        """What was measured and decided since this was asked last, in one line; "" where nothing was."""
         told = [
             f"{count} together are {gain:.2f} times as fast" + ("" if gain >= GAIN else ", so each alone")
-            for count, gain in self.gains.values()
+            for count, gain in list(self.gains.values())[self._told :]
         ]
+        self._told += len(told)
         return f"calls of the network: {'; '.join(told)}" if told else ""
 
     def _make(self) -> None:
@@ -132,11 +135,9 @@ class Meeting:
             _apart(group)
 
 
-def abreast(works: Sequence[Callable[[Meeting], T]], most: int) -> tuple[list[T], Meeting]:
-    """What the works give, in their order, up to `most` of them at a time; and the meeting that they took part in.
-
-    The first error is raised, after the others have been stopped.
-    """
+def abreast(works: Sequence[Callable[[Meeting], T]], most: int) -> list[T]:
+    """What the works give, in their order, up to `most` of them at a time, each handed the meeting that they take part
+    in. The first error is raised, after the others have been stopped."""
     meeting = Meeting(min(most, len(works)))
     left = list(enumerate(works))
     given: dict[int, T] = {}
@@ -158,7 +159,7 @@ def abreast(works: Sequence[Callable[[Meeting], T]], most: int) -> tuple[list[T]
         thread.join()
     if errors:
         raise errors[0]
-    return [given[index] for index in range(len(works))], meeting
+    return [given[index] for index in range(len(works))]
 
 
 def _apart(group: Sequence[_Call]) -> None:
