@@ -337,9 +337,8 @@ class _Run:
         """Have a node run elsewhere, with those that only it needs."""
         assert self.elsewhere is not None
         account = self.account
-        here = {id for id in self.nodes if id in self.waiting or account.status(id) not in (None, "unneeded")} - {
-            node_id
-        }
+        met = {id for id in self.nodes if id in self.waiting or account.status(id) not in (None, "unneeded")}
+        here = met - {node_id}
 
         def hear(event: Event) -> None:
             if not isinstance(event, Said | RunPlanned) and event.node_id not in here:

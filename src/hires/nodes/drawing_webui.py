@@ -138,7 +138,7 @@ class _Image:
             state = runs.start(plan, scaled_latent(one), start_noise, sgm_noise_multiplier=sgm)
         until = run.end - start if run.leftover and run.end < run.steps else None
         one = replace(one, model=_distilled(run), first_step=start)
-        state = sample_plan(one, plan, state, initial, context, until, (self.index, self.parts), None, meeting)
+        state = sample_plan(one, plan, state, initial, context, until, (self.index, self.parts), meeting=meeting)
         made = _latent(plan, state) / run.model.latent_scale
         return _Made(_kept_outside(one, made) if runs.is_finished(plan, state) else made, plan, state, start)
 

@@ -15,13 +15,12 @@ from hires.graph.report import Event, NodeProgress
 from hires.graph.workflow import as_link
 from hires.nodes.context import Counts, RunContext
 from hires.nodes.redraw_brush import Brush, Cut
+from hires.workers.cutting import LINKED
 from hires.workers.placing import models_of, pictures_of
 from hires.workers.pool import Workers
 from hires.workers.results import on_cpu
 from hires.workers.units import MadeTiles, RedrawUnit
 
-LINKED = ("model", "positive", "negative", "vae")
-"""What of a brush is made by other nodes, under the names of the inputs that take it."""
 OWN = ("custom", "words")
 """What of a brush is not sent: a sampler of its own, which is not shared, and words, which are in the cuts."""
 
