@@ -10,7 +10,7 @@ SOURCE = Path(hires.__file__).parent
 
 RANKS = [
     ("errors",),
-    ("settings", "imaging"),
+    ("settings", "imaging", "steady"),
     ("metadata", "sampling", "tiling", "graph", "models"),
     ("text",),
     ("nodes",),

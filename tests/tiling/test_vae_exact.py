@@ -25,10 +25,11 @@ from tests.tiling.autoencoders import (
 from torch import Tensor
 
 from hires.errors import SettingError
+from hires.models.handles import VaeModel
 from hires.models.store import ModelStore
+from hires.steady import Moments, moments
 from hires.tiling import vae_lockstep, vae_tiled, vae_trunk
 from hires.tiling.grid import cell_boxes
-from hires.tiling.vae_statistics import Moments, moments
 from hires.tiling.vae_tasks import Convolve, Enlarge, Program, Shrink, decoder_programs, encoder_programs
 from hires.tiling.vae_tiled import decode_tiled, encode_tiled
 
@@ -226,14 +227,65 @@ def full_results(full_layout: AutoencoderKL) -> dict[str, tuple[Tensor, Tensor]]
     return found
 
 
-@pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="at these widths float32 leaves 3e-5 in the untiled pass itself")
 @pytest.mark.parametrize("mode", EXACT)
-def test_the_full_layout(mode: Any) -> None:
-    vae = autoencoder((128, 256, 512, 512), groups=32)
-    latent, picture = slope_latent(37, 50), slope_picture(296, 400)
-    assert worst(decode_tiled(vae, latent, 16, mode), decoded_whole(vae, latent)) <= BOUND
-    assert worst(encode_tiled(vae, picture, 16, mode), encoded_whole(vae, picture)) <= BOUND
+@pytest.mark.parametrize(("height", "width", "tile"), [(21, 26, 8), (1, 29, 8), (5, 40, 16)])
+def test_tiles_give_the_engines_own_whole(height: int, width: int, tile: int, mode: Any) -> None:
+    assert_whole(model_of(autoencoder()), height, width, tile, mode, bits=False)
+
+
+@pytest.mark.parametrize("mode", EXACT)
+def test_tiles_give_the_bits_of_the_engines_own_whole(mode: Any) -> None:
+    assert_whole(model_of(autoencoder((16, 32, 64, 96))), 40, 33, 16, mode)
+
+
+def test_a_trunk_by_strips_gives_the_engines_own_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vae_trunk, "STRIP", 32 * 26 * 3)  # three rows at a time
+    monkeypatch.setattr(vae_trunk, "QUERIES", 100)
+    assert_whole(model_of(autoencoder()), 21, 26, 8, "exact", bits=False)
+
+
+def test_an_engines_whole_is_steady_whatever_its_batch() -> None:
+    model, latent = model_of(autoencoder()), slope_latent(9, 12, 2)
+    assert worst(model.decode_raw(latent)[1:], model.decode_raw(latent[1:])) <= BOUND
+
+
+@pytest.fixture(scope="module")
+def full_model() -> VaeModel:
+    return model_of(autoencoder((128, 256, 512, 512), groups=32))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", EXACT)
+@pytest.mark.parametrize(("height", "width"), [(37, 50), (9, 130)])
+def test_the_full_layout(full_model: VaeModel, height: int, width: int, mode: Any) -> None:
+    assert_whole(full_model, height, width, 16, mode)
+
+
+@pytest.mark.slow
+def test_the_full_layout_where_its_trunk_is_taken_in_parts(full_model: VaeModel) -> None:
+    """Strips of rows, and queries in two parts: 17,408 positions."""
+    assert_whole(full_model, 136, 128, 48, "exact")
+
+
+def assert_whole(model: VaeModel, height: int, width: int, tile: int, mode: Any, *, bits: bool = True) -> None:
+    """Tiles against the engine's untiled pass: within the bound, and the same bits on processors where that was seen.
+
+    Others have other convolutions, whose order of summing may go by size. So have tiles of less than 20,480 numbers
+    where PyTorch computes with one thread.
+    """
+    latent, picture = slope_latent(height, width), slope_picture(height * 8, width * 8)
+    pairs = (
+        (decode_tiled(model.vae, latent, tile, mode), model.decode_raw(latent)),
+        (encode_tiled(model.vae, picture, tile, mode), model.encode(picture)),
+    )
+    for tiled, whole in pairs:
+        assert worst(tiled, whole) <= BOUND
+        if bits:
+            assert torch.equal(tiled, whole) or torch.backends.cpu.get_cpu_capability() != "AVX2"
+
+
+def model_of(vae: AutoencoderKL) -> VaeModel:
+    return VaeModel(vae, "", torch.device("cpu"), torch.float32, 1.0)
 
 
 @pytest.mark.slow
@@ -241,7 +293,7 @@ def test_the_full_layout(mode: Any) -> None:
 def test_the_full_layout_is_as_near_to_the_truth_as_the_untiled_pass(
     full_layout: AutoencoderKL, full_results: dict[str, tuple[Tensor, Tensor]], mode: Any
 ) -> None:
-    """The untiled pass with its group norms computed in float64 differs from itself by 2.8e-5."""
+    """Against diffusers as it is: in float32 its own result is 3e-5 off at these widths, and ours no further."""
     tiled = (
         decode_tiled(full_layout, slope_latent(37, 50), 16, mode),
         encode_tiled(full_layout, slope_picture(296, 400), 16, mode),

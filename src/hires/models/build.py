@@ -13,7 +13,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from hires.models.clip import ClipKind, ClipModel
 from hires.models.keys import PROJECTION, Piece, Pieces
-from hires.models.precision import FLOAT8, hold, steady
+from hires.models.precision import FLOAT8, hold, lay_out_norms
 from hires.models.sizes import Hints, LayoutError, text_config, unet_config, vae_config
 from hires.models.weights import Weights
 
@@ -84,7 +84,7 @@ def filled(
         owner._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)
     if holding.held != holding.compute or holding.float8:
         hold(module, holding.compute)
-    steady(module)
+    lay_out_norms(module)
     return module.eval()
 
 

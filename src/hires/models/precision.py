@@ -142,7 +142,7 @@ def hold(module: nn.Module, compute_dtype: torch.dtype) -> None:
             layer.compute_dtype = compute_dtype
 
 
-def steady(module: nn.Module) -> None:
+def lay_out_norms(module: nn.Module) -> None:
     """Make the group norms of a module give ComfyUI's numbers whatever the layout of what comes in."""
     for layer in module.modules():
         if type(layer) is nn.GroupNorm:

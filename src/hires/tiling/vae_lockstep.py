@@ -9,11 +9,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from hires.steady import Moments
 from hires.tiling.blend import OnTile
 from hires.tiling.grid import Box
 from hires.tiling.parked import Parking
 from hires.tiling.vae_run import Note, Part, core_moments, run
-from hires.tiling.vae_statistics import Moments
 from hires.tiling.vae_tasks import Program
 
 Load = Callable[[Box], Tensor]

@@ -14,8 +14,8 @@ import torch
 from diffusers import AutoencoderKL
 from torch import nn
 
+from hires.steady import CHUNK
 from hires.tiling.grid import Box, cell_boxes
-from hires.tiling.vae_statistics import CHUNK
 from hires.tiling.vae_tasks import (
     Add,
     Attend,

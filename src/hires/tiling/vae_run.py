@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, interpolate, pad, silu
+from torch.nn.functional import interpolate, pad
 
+from hires.steady import Moments, moments, normalised, silu_in_place
+from hires.steady import convolved as steadily
 from hires.tiling.grid import Box
-from hires.tiling.vae_statistics import Moments, moments, normalised
 from hires.tiling.vae_tasks import Add, Convolve, Enlarge, Norm, Program, Shrink, Task
 
 Note = Callable[[str], None]
@@ -73,7 +74,7 @@ def _norm(part: Part, task: Norm, of: Moments) -> None:
     if task.branch:
         part.kept = x if task.shortcut is None else convolved(x, task.shortcut, 0)
         part.kept_box = part.box
-    part.x = silu(normalised(x, task.norm, of), inplace=True)
+    part.x = silu_in_place(normalised(x, task.norm, of))
 
 
 def _add(part: Part, task: Add) -> None:
@@ -104,7 +105,7 @@ def local(task: Task, x: Tensor, box: Box, after: Box) -> tuple[Tensor, Box]:
 def convolved(x: Tensor, conv: nn.Conv2d, padding: int | str) -> Tensor:
     """A convolution in the precision of x, whatever that of the weights."""
     bias = None if conv.bias is None else conv.bias.to(x.device, x.dtype)
-    return conv2d(x, conv.weight.to(x.device, x.dtype), bias, conv.stride, padding)
+    return steadily(x, conv.weight.to(x.device, x.dtype), bias, conv.stride, padding)
 
 
 def _cut(x: Tensor, box: Box, to: Box) -> Tensor:

@@ -23,12 +23,12 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from hires.errors import SettingError
+from hires.steady import Moments
 from hires.tiling.blend import OnTile
 from hires.tiling.grid import JITTER, Box, cell_boxes
 from hires.tiling.parked import DiskParking, MemoryParking, Parking
 from hires.tiling.vae_lockstep import Emit, Load, Lockstep, counted
 from hires.tiling.vae_run import Note
-from hires.tiling.vae_statistics import Moments
 from hires.tiling.vae_tasks import Program, Shrink, decoder_programs, encoder_programs, is_known_layout, scale_of
 from hires.tiling.vae_trunk import run_whole
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, linear, pad, scaled_dot_product_attention, silu
+from torch.nn.functional import linear, pad, scaled_dot_product_attention
 
+from hires.steady import convolved as steadily
+from hires.steady import moments, normalise_in_place, normalised, silu_in_place
 from hires.tiling.grid import Box
 from hires.tiling.vae_run import Note, Part, convolved
-from hires.tiling.vae_statistics import moments, normalise_in_place, normalised
 from hires.tiling.vae_tasks import Add, Attend, Convolve, Norm, Program
 
 STRIP = 1 << 24
@@ -46,7 +47,7 @@ def run_whole(program: Program, x: Tensor, note: Note | None = None, where: str 
 
 
 def _whole(x: Tensor) -> Part:
-    return Part(x, Box(0, 0, x.shape[2], x.shape[3]))
+    return Part(x.contiguous(), Box(0, 0, x.shape[2], x.shape[3]))
 
 
 def _through(program: Program, part: Part) -> None:
@@ -60,7 +61,7 @@ def _through(program: Program, part: Part) -> None:
                 part.x = normalised(part.x, task.norm, of)
             else:
                 normalise_in_place(part.x, task.norm, of)
-            silu(part.x, inplace=True)
+            silu_in_place(part.x)
         elif isinstance(task, Add):
             assert part.kept is not None
             part.x += part.kept if task.shortcut is None else in_strips(part.kept, task.shortcut)
@@ -95,7 +96,7 @@ def in_strips(x: Tensor, conv: nn.Conv2d, *, in_place: bool = False) -> Tensor:
         if reach:
             above = x[:, :, bottom - reach : bottom].clone()
             strip = pad(strip, (0, 0, 0, missing)) if missing else strip
-        result[:, :, top:bottom] = conv2d(strip, weight, bias, padding=(0, reach))
+        result[:, :, top:bottom] = steadily(strip, weight, bias, padding=(0, reach))
         del strip
     return result
 
@@ -119,7 +120,7 @@ def attend(x: Tensor, attention: Any) -> None:
     count, heads = positions.shape[2], attention.heads
 
     def normed(some: slice) -> Tensor:
-        return normalised(positions[:, :, some], attention.group_norm, of).transpose(1, 2)
+        return normalised(positions[:, :, None, some], attention.group_norm, of)[:, :, 0].transpose(1, 2)
 
     keys, values = (
         x.new_empty(1, heads, count, layer.out_features // heads) for layer in (attention.to_k, attention.to_v)
