@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from torch import nn
 
 from hires.errors import MemoryLimitError, SettingError
-from hires.models.budget import Budget, Choice, in_words, parse_bytes, resident_bytes, stated_budget
+from hires.models.budget import (
+    MEGABYTE,
+    Budget,
+    Choice,
+    in_words,
+    parse_bytes,
+    resident_bytes,
+    stated_budget,
+    without_gaps,
+)
 from hires.models.peak import peak_bytes
 
 CPU = torch.device("cpu")
@@ -125,3 +134,15 @@ def test_weights_are_moved_away_where_nothing_fits_beside_them() -> None:
     with pytest.raises(MemoryLimitError, match="moved away") as caught:
         budget.choose("decoding", choices, held=80, movable=lambda: 30)
     assert caught.value.needed == 120
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the C library's rule that is changed is glibc's")
+def test_what_is_freed_within_leaves_no_gaps() -> None:
+    """Thirty tensors of 8 MB, every other one freed: their pages are the system's again at once."""
+    torch.ones(7_500_000)  # freed at once: from here on the C library itself would put up to 30 MB among others
+    with without_gaps(True):
+        tensors = [torch.ones(2_000_000) for _ in range(30)]
+        held = resident_bytes()
+        del tensors[::2]
+        freed = held - resident_bytes()
+    assert freed > 110 * MEGABYTE

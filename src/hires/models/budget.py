@@ -9,8 +9,8 @@ from __future__ import annotations
 import ctypes
 import re
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,10 @@ SPARE = 0.95
 MOVED_AWAY = "other weights moved away"
 LIBRARIES = 180 * MEGABYTE
 """What libraries take at their first work, beyond what they had when they were loaded (benchmarks/budget.py)."""
+MAPPED_FROM = -3
+"""M_MMAP_THRESHOLD of malloc.h."""
+OWN_PAGES, USUAL_PAGES = 1 << 22, 1 << 25
+"""Bytes: what `without_gaps` sets, and where the C library's own rule ends."""
 
 
 def parse_bytes(text: str) -> int:
@@ -151,6 +155,27 @@ def give_back() -> None:
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # other C libraries have no such call
             ctypes.CDLL(None).malloc_trim(0)
+
+
+@contextmanager
+def without_gaps(wanted: bool) -> Iterator[None]:
+    """Within it every tensor above 4 MB has pages of its own, which the system has back as soon as it is freed.
+
+    Else the C library puts those of up to 32 MB beside each other, and keeps the gaps: for tiles of a small network
+    half as much again as they need. Pages of one's own cost time (a half more there), so this is for work that would
+    not fit otherwise. It concerns all threads.
+    """
+    libc = ctypes.CDLL(None) if wanted and sys.platform == "linux" else None
+    call = getattr(libc, "mallopt", None)
+    if call is None:
+        yield
+        return
+    give_back()
+    call(MAPPED_FROM, OWN_PAGES)
+    try:
+        yield
+    finally:
+        call(MAPPED_FROM, USUAL_PAGES)
 
 
 def available_bytes() -> int:

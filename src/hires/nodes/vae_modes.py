@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hires.errors import MemoryLimitError, ModelFileError, is_out_of_memory
 from hires.imaging.sizes import LATENT
-from hires.models.budget import Choice
+from hires.models.budget import Choice, without_gaps
 from hires.models.handles import VaeModel, as_image, crop_to_latent_grid
 from hires.nodes.context import RunContext
 from hires.nodes.fitting_vae import decode_choices, encode_choices, way_that_fits
@@ -59,7 +59,8 @@ def decoded(vae: VaeModel, latents: Tensor, mode: str, tile_size: int, context: 
             device=vae.device, dtype=vae.compute_dtype, on_tile=context.progress, note=context.note,
         )  # fmt: skip
 
-    return as_image(smaller_until_it_fits(work, tile_size, SMALLEST, "decoding the picture"))
+    with without_gaps(_is_tight(context)):
+        return as_image(smaller_until_it_fits(work, tile_size, SMALLEST, "decoding the picture"))
 
 
 def encoded(vae: VaeModel, pixels: Tensor, mode: str, tile_size: int, context: RunContext) -> Tensor:
@@ -85,7 +86,13 @@ def encoded(vae: VaeModel, pixels: Tensor, mode: str, tile_size: int, context: R
             device=vae.device, dtype=vae.compute_dtype, on_tile=context.progress, note=context.note,
         )  # fmt: skip
 
-    return smaller_until_it_fits(work, tile_size, SMALLEST, "encoding the picture")
+    with without_gaps(_is_tight(context)):
+        return smaller_until_it_fits(work, tile_size, SMALLEST, "encoding the picture")
+
+
+def _is_tight(context: RunContext) -> bool:
+    """Whether someone stated how much of a processor's memory there is."""
+    return context.budget is not None and context.budget.stated and context.budget.device.type == "cpu"
 
 
 def decode_raw(vae: VaeModel, latent: Tensor, context: RunContext) -> Tensor:

@@ -99,7 +99,7 @@ def local(task: Task, x: Tensor, box: Box, after: Box) -> tuple[Tensor, Box]:
         box = Box(box.top // 2, box.left // 2, box.top // 2 + x.shape[2], box.left // 2 + x.shape[3])
     else:
         raise TypeError(f"{type(task).__name__} is not local")
-    return _cut(x, box, after), after
+    return _cut(x, box, after).contiguous(), after  # here, where least else is alive: the next norm would copy it
 
 
 def convolved(x: Tensor, conv: nn.Conv2d, padding: int | str) -> Tensor:
