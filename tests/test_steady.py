@@ -11,7 +11,7 @@ from tests.tiling.autoencoders import autoencoder
 from torch import Tensor, nn
 from torch.nn.functional import group_norm, pad, silu
 
-from hires.steady import CACHED, Moments, SteadyGroupNorm, channels_last, convolved, moments, silu_in_place, steady
+from hires.steady import CACHED, Moments, SteadyGroupNorm, channels_last, moments, silu_in_place, steady, steady_conv2d
 
 
 def planes(*shape: int) -> Tensor:
@@ -67,8 +67,8 @@ def test_silu_is_the_same_wherever_a_number_stands(count: int, numbers: int) -> 
 
 def test_few_channels_are_convolved_alike_in_parts() -> None:
     x, weight = planes(1, 3, 150, 170), torch.randn(16, 3, 3, 3, generator=torch.Generator().manual_seed(5))
-    whole = convolved(x, weight, None, 1, 1)
-    part = convolved(x[:, :, 10:130, 20:140], weight, None, 1, 1)
+    whole = steady_conv2d(x, weight, None, 1, 1)
+    part = steady_conv2d(x[:, :, 10:130, 20:140], weight, None, 1, 1)
     torch.testing.assert_close(part[:, :, 1:-1, 1:-1], whole[:, :, 11:129, 21:139], rtol=1e-5, atol=1e-4)
     assert whole.is_contiguous()
 

@@ -86,10 +86,10 @@ def normalise_in_place(x: Tensor, norm: nn.GroupNorm, of: Moments) -> None:
         x[:, some] = batch_norm(x[:, some], mean[some], variance[some], scale, shift, training=False, eps=norm.eps)
 
 
-def convolved(
+def steady_conv2d(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: int | tuple[int, ...] = 1, padding: Padding = 0
 ) -> Tensor:
-    """A convolution that sums in the same order whatever the size of x, on a processor.
+    """x (batch, channels, height, width) convolved, summed in the same order whatever its size, on a processor.
 
     oneDNN chooses its way by size and layout: planes are safe with many channels, channels last with few (measured).
     """
@@ -99,7 +99,7 @@ def convolved(
 
 
 def silu_in_place(x: Tensor) -> Tensor:
-    """x * sigmoid(x) written over x, in numbers that do not depend on their place.
+    """x * sigmoid(x) written over x, of any shape, in numbers that do not depend on their place.
 
     PyTorch takes the last few of each thread's part by another exponential than the rest.
     """

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
-from hires.steady import Moments, moments, normalised, silu_in_place
-from hires.steady import convolved as steadily
+from hires.steady import Moments, moments, normalised, silu_in_place, steady_conv2d
 from hires.tiling.grid import Box
 from hires.tiling.vae_tasks import Add, Convolve, Enlarge, Norm, Program, Shrink, Task
 
@@ -105,7 +104,7 @@ def local(task: Task, x: Tensor, box: Box, after: Box) -> tuple[Tensor, Box]:
 def convolved(x: Tensor, conv: nn.Conv2d, padding: int | str) -> Tensor:
     """A convolution in the precision of x, whatever that of the weights."""
     bias = None if conv.bias is None else conv.bias.to(x.device, x.dtype)
-    return steadily(x, conv.weight.to(x.device, x.dtype), bias, conv.stride, padding)
+    return steady_conv2d(x, conv.weight.to(x.device, x.dtype), bias, conv.stride, padding)
 
 
 def _cut(x: Tensor, box: Box, to: Box) -> Tensor:

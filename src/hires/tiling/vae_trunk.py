@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, pad, scaled_dot_product_attention
 
-from hires.steady import convolved as steadily
-from hires.steady import moments, normalise_in_place, normalised, silu_in_place
+from hires.steady import moments, normalise_in_place, normalised, silu_in_place, steady_conv2d
 from hires.tiling.grid import Box
 from hires.tiling.vae_run import Note, Part, convolved
 from hires.tiling.vae_tasks import Add, Attend, Convolve, Norm, Program
@@ -96,7 +95,7 @@ def in_strips(x: Tensor, conv: nn.Conv2d, *, in_place: bool = False) -> Tensor:
         if reach:
             above = x[:, :, bottom - reach : bottom].clone()
             strip = pad(strip, (0, 0, 0, missing)) if missing else strip
-        result[:, :, top:bottom] = steadily(strip, weight, bias, padding=(0, reach))
+        result[:, :, top:bottom] = steady_conv2d(strip, weight, bias, padding=(0, reach))
         del strip
     return result
 
