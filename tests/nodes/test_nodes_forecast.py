@@ -18,7 +18,7 @@ from hires.models.budget import Budget, parse_bytes
 from hires.models.needs import unet_need
 from hires.nodes.context import Counts
 from hires.nodes.extents import Extent, Extents
-from hires.nodes.fitting import entries_together
+from hires.nodes.fitting import Calls, calls_that_fit
 from hires.recipes.request import HiresFix, Txt2Img
 from hires.recipes.txt2img import txt2img
 from hires.settings import Settings
@@ -122,11 +122,15 @@ def test_prompts_go_one_by_one_where_both_do_not_fit(tmp_path: Path) -> None:
     single, both = unet_need(model, 32, 32, 1, 0), unet_need(model, 32, 32, 2, 0)
     assert single < both
     context.budget = Held((single + both) // 2, CPU, True)
-    assert entries_together(model, (1, 4, 32, 32), context) == 1
-    assert entries_together(model, (1, 4, 16, 16), context) == 0
+    assert calls_that_fit(model, (1, 4, 32, 32), context) == Calls(1, tight=True)
+    assert calls_that_fit(model, (1, 4, 16, 16), context).together == 0
+    context.budget = Held(20 * both, CPU, True)
+    assert calls_that_fit(model, (1, 4, 32, 32), context) == Calls(0, tight=False)
+    context.budget = Held(both, CPU, stated=False)
+    assert calls_that_fit(model, (1, 4, 32, 32), context) == Calls(0, tight=False)
     context.budget = Held(single // 2, CPU, True)
     with pytest.raises(MemoryLimitError, match="one prompt at a time"):
-        entries_together(model, (1, 4, 32, 32), context)
+        calls_that_fit(model, (1, 4, 32, 32), context)
 
 
 def test_one_prompt_at_a_time_draws_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +140,7 @@ def test_one_prompt_at_a_time_draws_the_same(tmp_path: Path, monkeypatch: pytest
         return np.asarray(Image.open(paths[-1])).astype(int)
 
     whole = drawn("whole")
-    monkeypatch.setattr("hires.nodes.drawing.entries_together", lambda *_: 1)
+    monkeypatch.setattr("hires.nodes.drawing.calls_that_fit", lambda *_: Calls(1))
     assert whole.std() > 1 and np.abs(drawn("single") - whole).max() <= 1
 
 

@@ -161,9 +161,9 @@ def give_back() -> None:
 def without_gaps(wanted: bool) -> Iterator[None]:
     """Within it every tensor above 4 MB has pages of its own, which the system has back as soon as it is freed.
 
-    Else the C library puts those of up to 32 MB beside each other, and keeps the gaps: for tiles of a small network
-    half as much again as they need. Pages of one's own cost time (a half more there), so this is for work that would
-    not fit otherwise. It concerns all threads.
+    Else the C library puts those of up to 32 MB beside each other, and keeps the gaps: half as much again as tensors of
+    a small network need. Pages of one's own cost time (a half more in tiles of a small VAE), so this is for work that
+    might not fit otherwise. It concerns all threads.
     """
     libc = ctypes.CDLL(None) if wanted and sys.platform == "linux" else None
     call = getattr(libc, "mallopt", None)

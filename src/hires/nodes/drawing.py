@@ -18,9 +18,10 @@ from torch.nn.functional import interpolate
 
 from hires.errors import HiresError, ModelFileError
 from hires.imaging.batches import repeat_to
+from hires.models.budget import without_gaps
 from hires.models.handles import DiffusionModel
 from hires.nodes.context import RunContext
-from hires.nodes.fitting import entries_together
+from hires.nodes.fitting import calls_that_fit
 from hires.nodes.guiding import guidance_rules, noise_levels
 from hires.nodes.joint import joint_tiles
 from hires.nodes.latents import changed
@@ -193,6 +194,7 @@ def sample_plan(
         size = (state.x.shape[2], state.x.shape[3])
         sides = {name: run.split(conds, plan.sigmas, size) for name, conds in sides.items()}
     combine = None if run.combine is None else run.combine(sides)
+    calls = calls_that_fit(run.model, state.x.shape, context)
     guidance = Guidance(
         network=run.model,
         levels=plan.levels,
@@ -206,7 +208,7 @@ def sample_plan(
         skipped=skipped_negative(run.model, plan),
         tiles=joint_tiles(run.model, plan.sigmas, run.seed, run.first_step),
         on_call=said.on_call,
-        together=entries_together(run.model, state.x.shape, context),
+        together=calls.together,
         meeting=meeting or context.meeting,
     )
     denoise, key = _with_mask(run, plan, guidance, mask, noise)
@@ -216,7 +218,7 @@ def sample_plan(
     take = partial(
         runs.sample, plan, guidance_key=key, on_step=said.on_step, interrupted=context.is_stopped, clock=guidance.clock
     )
-    with torch.inference_mode():
+    with without_gaps(calls.tight), torch.inference_mode():
         state = take(begun, counted, cache=context.trajectories, until=until)
         if seen is not None and said.last is None:  # every step was known, and with them no estimate is kept
             steps = sampler.steps(plan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -17,6 +18,8 @@ from hires.nodes.joint import OPTION
 WHOLE = "whole"
 SURE = 0.9
 """Of the room: what a crude bound must stay below, since what is free changes from one look to the next."""
+GAPS = 2
+"""So many times what its tensors need a run took beside its gaps at most (1.5 seen, benchmarks/budget.py)."""
 ONE_BY_ONE = "one prompt at a time"
 
 
@@ -30,7 +33,7 @@ def fitted(
     context.store.bring_back(working)
     if context.budget is None:
         return None
-    if context.budget.stated and context.budget.device.type == "cpu":
+    if states_memory(context):
         give_back()
     try:
         return context.budget.choose(what, choices())
@@ -40,6 +43,11 @@ def fitted(
     chosen = context.budget.choose(what, choices())
     context.note(f"memory: {what} with {MOVED_AWAY}")
     return chosen
+
+
+def states_memory(context: RunContext) -> bool:
+    """Whether someone stated how much of a processor's memory there is."""
+    return context.budget is not None and context.budget.stated and context.budget.device.type == "cpu"
 
 
 def sampling_choices(model: DiffusionModel, height: int, width: int, batch: int, room: int) -> Iterator[Choice]:
@@ -53,11 +61,17 @@ def sampling_networks(model: DiffusionModel) -> list[nn.Module]:
     return [model.unet] if model.layers is None else [model.unet, model.layers.base]
 
 
-def entries_together(model: DiffusionModel, shape: Sequence[int], context: RunContext) -> int:
-    """How many entries of a conditioning one call may take under the context's budget; 0: any number.
+@dataclass(frozen=True)
+class Calls:
+    """How a run may call its network: `together` entries of a conditioning at once, 0 for any number; `tight` where
+    what the allocator leaves unused between tensors might be more than is left."""
 
-    MemoryLimitError where not even one fits.
-    """
+    together: int = 0
+    tight: bool = False
+
+
+def calls_that_fit(model: DiffusionModel, shape: Sequence[int], context: RunContext) -> Calls:
+    """What the context's budget allows; MemoryLimitError where not even one entry at a time fits."""
     batch, height, width = int(shape[0]), int(shape[-2]), int(shape[-1])
     tiles = model.options.get(OPTION)
     if tiles is not None:
@@ -70,10 +84,13 @@ def entries_together(model: DiffusionModel, shape: Sequence[int], context: RunCo
         return sampling_choices(model, height, width, batch, room)
 
     chosen = fitted(context, what, choices, sampling_networks(model))
-    if chosen is None or chosen.name == WHOLE:
-        return 0
+    if chosen is None or context.budget is None:
+        return Calls()
+    tight = states_memory(context) and chosen.need * GAPS > context.budget.room()
+    if chosen.name == WHOLE:
+        return Calls(tight=tight)
     context.note(f"memory: {what} {chosen.name}")
-    return 1
+    return Calls(1, tight)
 
 
 def text_choices(clip: TextStack) -> Iterator[Choice]:

@@ -15,8 +15,6 @@ from hires.tiling.vae_tiled import TiledMode
 
 VAE_TILES = (192, 128, 96, 64, 48, 32)
 """Latent cells."""
-ASIDE = 80_000_000
-"""Bytes that tiles took in whole runs on a processor beyond what they take alone (benchmarks/budget.py)."""
 MODES: tuple[TiledMode, ...] = ("exact", "exact-lowram", "exact-disk")
 
 
@@ -35,13 +33,12 @@ def _choices(vae: VaeModel, height: int, width: int, predicted: Callable[..., in
         yield Choice(WHOLE, 0)
         return
     where: dict[str, Any] = {"dtype": vae.compute_dtype, "device": vae.device}
-    aside = ASIDE if vae.device.type == "cpu" else 0
     yield Choice(WHOLE, predicted(vae.vae, height, width, **where))
     for mode in MODES:
         for side in VAE_TILES:
             if side < max(height, width):
                 need = predicted(vae.vae, height, width, side, mode=mode, **where)
-                yield Choice(tiled_name(mode, side), need + aside)
+                yield Choice(tiled_name(mode, side), need)
 
 
 def way_that_fits(

@@ -15,6 +15,7 @@ from hires.imaging.sizes import LATENT
 from hires.models.budget import Choice, without_gaps
 from hires.models.handles import VaeModel, as_image, crop_to_latent_grid
 from hires.nodes.context import RunContext
+from hires.nodes.fitting import states_memory
 from hires.nodes.fitting_vae import decode_choices, encode_choices, way_that_fits
 from hires.tiling.blend import smaller_until_it_fits, tiled_scale
 from hires.tiling.vae_tasks import is_known_layout
@@ -59,7 +60,7 @@ def decoded(vae: VaeModel, latents: Tensor, mode: str, tile_size: int, context: 
             device=vae.device, dtype=vae.compute_dtype, on_tile=context.progress, note=context.note,
         )  # fmt: skip
 
-    with without_gaps(_is_tight(context)):
+    with without_gaps(states_memory(context)):
         return as_image(smaller_until_it_fits(work, tile_size, SMALLEST, "decoding the picture"))
 
 
@@ -86,13 +87,8 @@ def encoded(vae: VaeModel, pixels: Tensor, mode: str, tile_size: int, context: R
             device=vae.device, dtype=vae.compute_dtype, on_tile=context.progress, note=context.note,
         )  # fmt: skip
 
-    with without_gaps(_is_tight(context)):
+    with without_gaps(states_memory(context)):
         return smaller_until_it_fits(work, tile_size, SMALLEST, "encoding the picture")
-
-
-def _is_tight(context: RunContext) -> bool:
-    """Whether someone stated how much of a processor's memory there is."""
-    return context.budget is not None and context.budget.stated and context.budget.device.type == "cpu"
 
 
 def decode_raw(vae: VaeModel, latent: Tensor, context: RunContext) -> Tensor:
