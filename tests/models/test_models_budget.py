@@ -137,12 +137,13 @@ def test_weights_are_moved_away_where_nothing_fits_beside_them() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the C library's rule that is changed is glibc's")
-def test_what_is_freed_within_leaves_no_gaps() -> None:
-    """Thirty tensors of 8 MB, every other one freed: their pages are the system's again at once."""
+@pytest.mark.parametrize("size", [8 * MEGABYTE, 2 * MEGABYTE])
+def test_what_is_freed_within_leaves_no_gaps(size: int) -> None:
+    """Tensors of 240 MB, every other one freed: their pages are the system's again at once."""
     torch.ones(7_500_000)  # freed at once: from here on the C library itself would put up to 30 MB among others
     with without_gaps(True):
-        tensors = [torch.ones(2_000_000) for _ in range(30)]
+        tensors = [torch.ones(size // 4) for _ in range(240 * MEGABYTE // size)]
         held = resident_bytes()
         del tensors[::2]
         freed = held - resident_bytes()
-    assert freed > 110 * MEGABYTE
+    assert freed > 90 * MEGABYTE  # a few may lie in gaps that were there before

@@ -29,7 +29,7 @@ LIBRARIES = 180 * MEGABYTE
 """What libraries take at their first work, beyond what they had when they were loaded (benchmarks/budget.py)."""
 MAPPED_FROM = -3
 """M_MMAP_THRESHOLD of malloc.h."""
-OWN_PAGES, USUAL_PAGES = 1 << 22, 1 << 25
+OWN_PAGES, USUAL_PAGES = 1 << 20, 1 << 25
 """Bytes: what `without_gaps` sets, and where the C library's own rule ends."""
 
 
@@ -159,7 +159,7 @@ def give_back() -> None:
 
 @contextmanager
 def without_gaps(wanted: bool) -> Iterator[None]:
-    """Within it every tensor above 4 MB has pages of its own, which the system has back as soon as it is freed.
+    """Within it every tensor above 1 MB has pages of its own, which the system has back as soon as it is freed.
 
     Else the C library puts those of up to 32 MB beside each other, and keeps the gaps: half as much again as tensors of
     a small network need. Pages of one's own cost time (a half more in tiles of a small VAE), so this is for work that
