@@ -54,7 +54,7 @@ def check(parent: Path, *lives: list[int], by: str = "") -> None:
 
 
 def test_killed_at_a_few_moments(tmp_path: Path) -> None:
-    check(tmp_path, [30, 55, 70])
+    check(tmp_path, [35, 65])
 
 
 @pytest.mark.slow
