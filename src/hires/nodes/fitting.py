@@ -19,7 +19,7 @@ WHOLE = "whole"
 SURE = 0.9
 """Of the room: what a crude bound must stay below, since what is free changes from one look to the next."""
 GAPS = 2
-"""So many times what its tensors need a run took beside its gaps at most (1.5 seen, benchmarks/budget.py)."""
+"""Tensors and the gaps between them: at most so many times the tensors alone (1.5 seen, benchmarks/budget.py)."""
 ONE_BY_ONE = "one prompt at a time"
 
 
@@ -71,7 +71,10 @@ class Calls:
 
 
 def calls_that_fit(model: DiffusionModel, shape: Sequence[int], context: RunContext) -> Calls:
-    """What the context's budget allows; MemoryLimitError where not even one entry at a time fits."""
+    """What the context's budget allows for a latent of `shape`, (batch, channels, height, width) in latent cells.
+
+    MemoryLimitError where not even one entry at a time fits.
+    """
     batch, height, width = int(shape[0]), int(shape[-2]), int(shape[-1])
     tiles = model.options.get(OPTION)
     if tiles is not None:
