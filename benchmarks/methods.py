@@ -218,25 +218,29 @@ def table(results: Sequence[Result]) -> str:
 def sheet(settings: Settings, seed: int, results: Sequence[Result]) -> Image.Image:
     """Each method's picture reduced, and a part of it as it is, under its name and numbers."""
     base = base_picture(settings.engine(), settings, seed)
-    cells = [("the base, enlarged by the upscaler", "no denoising", enlarged(base, settings))]
+    cells = [("the base, enlarged by the upscaler", "no denoising", "", enlarged(base, settings))]
     for method in METHODS:
         path = file_of(settings, method, seed, ".png")
         own = [result for result in results if result.method == method]
         if path.exists() and own:
-            seconds = np.mean([result.seconds for result in own])
-            index, source = (np.mean([getattr(each, name) for each in own]) for name in ("index", "source_index"))
-            seams = f", seams {index:.2f} (source {source:.2f})" if own[0].joins else ""
-            cells.append((method, f"{seconds:.0f} s, {own[0].calls} calls{seams}", Image.open(path).convert("RGB")))
-    columns, band, gap = 4, 40, 8
+            names = ("seconds", "peak_mb", "index", "source_index")
+            seconds, peak, index, source = (np.mean([getattr(each, name) for each in own]) for name in names)
+            over = f" ({own[0].tile_calls} over tiles)" if own[0].tile_calls else ""
+            cost = f"{seconds:.0f} s, {peak:.0f} MB, {own[0].calls} calls{over}"
+            seams = f"seams {index:.2f} (source {source:.2f})" if own[0].joins else "no joins"
+            good = f"yield {sum(result.good for result in own)} of {len(own)}"
+            cells.append((method, cost, f"{seams}, {good}", Image.open(path).convert("RGB")))
+    columns, band, gap = 4, 58, 8
     rows = -(-len(cells) // columns)
     height = band + 2 * CROP + gap
     picture = Image.new("RGB", (columns * (CROP + gap) + gap, rows * (height + gap) + gap), PAPER)
     pen = ImageDraw.Draw(picture)
     font = ImageFont.load_default(size=15)
-    for index, (title, numbers, large) in enumerate(cells):
+    for index, (title, cost, gave, large) in enumerate(cells):
         left, top = gap + index % columns * (CROP + gap), gap + index // columns * (height + gap)
         pen.text((left, top), title, fill=INK, font=font)
-        pen.text((left, top + 19), numbers, fill=INK, font=ImageFont.load_default(size=13))
+        for line, text in enumerate((cost, gave)):
+            pen.text((left, top + 19 + 18 * line), text, fill=INK, font=ImageFont.load_default(size=13))
         picture.paste(large.resize((CROP, CROP), Image.Resampling.LANCZOS), (left, top + band))
         x, y = (large.width - CROP) // 2, large.height // 4
         picture.paste(large.crop((x, y, x + CROP, y + CROP)), (left, top + band + CROP + gap))
