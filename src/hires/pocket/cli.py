@@ -40,6 +40,9 @@ Seed = Annotated[int, typer.Option(help="Every random choice follows from it.")]
 Batch = Annotated[int, typer.Option(min=1, help="Samples a step.")]
 SheetEvery = Annotated[int, typer.Option(min=1, help="Steps between contact sheets.")]
 Start = Annotated[Path | None, typer.Option(help="Begin from the weights of this checkpoint, not from random ones.")]
+Short = Annotated[
+    bool, typer.Option("--short/--no-short", help="Multiply in bfloat16 on a CPU that has instructions for it.")
+]
 Rate = Annotated[float | None, typer.Option(min=1e-7, help="Learning rate [the stage's own].")]
 
 
@@ -110,8 +113,8 @@ def run_stage(
 @train_app.command()
 def data(
     out: Out = Path("training"),
-    scenes: Annotated[int, typer.Option(min=1, help="Scenes to draw, three pictures each.")] = 12000,
-    size: Annotated[int, typer.Option(min=64, help="Base size in pixels, a multiple of 32.")] = 256,
+    scenes: Annotated[int, typer.Option(min=1, help="Scenes to draw, three pictures each.")] = 16000,
+    size: Annotated[int, typer.Option(min=64, help="Base size in pixels, a multiple of 32.")] = 160,
     seed: Annotated[int, typer.Option(help="Seed of the first scene; the others follow.")] = 0,
     processes: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = 2,
     minutes: Minutes = None,
@@ -145,6 +148,7 @@ def vae(
     sheet_every: SheetEvery = 1000,
     start: Start = None,
     rate: Rate = None,
+    short: Short = False,
 ) -> None:
     """Train the autoencoder on crops of the drawings."""
     with door() as stop:
@@ -156,7 +160,7 @@ def vae(
         if start is not None:
             checkpoint = read_start(start)
             recipe, begun = replace(recipe, sizes=sizes_of(checkpoint)), started_vae(checkpoint)
-        recipe = replace(recipe, optimizer=at_rate(recipe.optimizer, rate))
+        recipe = replace(recipe, optimizer=at_rate(recipe.optimizer, rate), short=short)
         stage = VaeStage(Shards(out / DRAWINGS), recipe, chosen_device(device), begun)
         run_stage(stage, out / VAE, steps, minutes, sheet_every, resume, stop)
 
@@ -173,6 +177,7 @@ def model(
     sheet_every: SheetEvery = 2000,
     start: Start = None,
     rate: Rate = None,
+    short: Short = False,
     threads: Annotated[int, typer.Option(min=1, help="Parts of a batch at once, one thread each (CPU).")] = 1,
 ) -> None:
     """Train the text encoder and the UNet; the drawings are encoded first, once."""
@@ -193,7 +198,7 @@ def model(
         if start is not None:
             checkpoint = read_start(start)
             recipe, begun = replace(recipe, sizes=sizes_of(checkpoint)), started_model(checkpoint, words)
-        recipe = replace(recipe, optimizer=at_rate(recipe.optimizer, rate))
+        recipe = replace(recipe, optimizer=at_rate(recipe.optimizer, rate), short=short)
         stage = ModelStage(latents, words, autoencoder, recipe, where, begun)
         run_stage(stage, out / MODEL, steps, minutes, sheet_every, resume, stop)
 

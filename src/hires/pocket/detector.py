@@ -38,7 +38,7 @@ SURE, INTACT = 0.4, 0.5
 """From here on a place is a face, and a face intact."""
 APART = 0.75
 """Two centres nearer than this many half widths are one face."""
-BLURRED_BELOW = 18.0
+BLURRED_BELOW = 15.5
 """Faces of a smaller half width in pixels come out of a small autoencoder in any state: nothing is learned from it."""
 KNOWN_RADIUS = 12.0
 """Half width in pixels that the size map's zero means."""

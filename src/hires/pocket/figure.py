@@ -1,4 +1,5 @@
-"""The body: limbs by pose, legs and shoes, hands. Units and origin are the face's (see face.py); soles are at 5.3."""
+"""The body: limbs by pose, legs and shoes, hands. Units and origin are the face's (see face.py), before the
+body is made smaller under its head (`scene.below`); soles are at 5.3."""
 
 from __future__ import annotations
 
@@ -33,8 +34,8 @@ ARM_PLACES: dict[str, tuple[Point2, Point2, bool, bool]] = {
     # elbow, hand (of the right side), before the trunk, open hand
     "down": ((0.98, 2.28), (1.04, 2.98), False, False),
     "behind": ((1.06, 2.22), (0.5, 2.75), False, False),
-    "up": ((1.42, 1.3), (1.72, 0.5), False, True),
-    "waving": ((1.36, 1.72), (1.72, 0.92), True, True),
+    "up": ((1.6, 1.36), (2.12, 0.56), False, True),
+    "waving": ((1.46, 1.74), (2.02, 0.92), True, True),
     "hip": ((1.34, 2.24), (0.66, 2.72), True, False),
     "holding": ((1.08, 2.36), (1.0, 1.86), True, False),
     "both hands": ((0.98, 2.36), (0.26, 2.32), True, False),

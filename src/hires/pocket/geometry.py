@@ -6,13 +6,14 @@ import math
 from dataclasses import replace
 
 from hires.pocket.brush import Box
-from hires.pocket.scene import Scene
+from hires.pocket.scene import BODY, SOLE, Scene, below
 
 NECK = (0.0, 1.0)
 """What the head tilts round, from the face's centre; in half widths of the face, as all figures here."""
 UMBRELLA = (0.5, -1.36, 2.0)
-"""x, y of the middle of the canopy's edge and its half width."""
-BALLOON = (1.95, -0.5, 0.72)
+"""x, y of the middle of the canopy's edge and its half width, in the face's units."""
+BALLOON = (2.55, -1.05, 0.93)
+"""What is held lies in the body's units, as x, y and half width."""
 BOUQUET = (0.0, 2.02, 0.5)
 BOOK = (0.0, 2.14, 0.52)
 EYE_X, EYE_Y, EYE_WIDTH, EYE_HEIGHT = 0.45, 0.22, 0.27, 0.33
@@ -53,7 +54,7 @@ def fitted(scene: Scene, aspect: float) -> Scene:
     if aspect >= 1:
         return scene
     size = scene.size * max(0.6, aspect**0.6)
-    keep = {"full body": 5.3, "cowboy shot": 3.0, "upper body": 2.0}.get(scene.framing, 0.6)
+    keep = {"full body": SOLE, "cowboy shot": below(3.0), "upper body": below(2.0)}.get(scene.framing, 0.6)
     return replace(scene, x=scene.x * aspect, y=scene.y + keep * (scene.size - size), size=size)
 
 
@@ -86,20 +87,25 @@ def regions(scene: Scene, aspect: float = 1.0) -> dict[str, Box]:
         body["bottom"] = (-0.6, 3.15, 0.6, 3.5)
     if scene.scarf is not None:
         body["scarf"] = (-0.5, 1.25, 0.5, 1.7)
-    hands = {"arms up": (-1.95, 0.2, 1.95, 1.0), "waving": (1.4, 0.5, 1.95, 1.2), "hand on hip": (-1.4, 2.2, -0.5, 2.9),
-             "arms behind back": (-1.2, 1.9, 1.2, 2.7)}  # fmt: skip
+    hands = {
+        "arms up": (-2.35, 0.2, 2.35, 1.0),
+        "waving": (1.65, 0.45, 2.3, 1.15),
+        "hand on hip": (-1.4, 2.2, -0.5, 2.9),
+        "arms behind back": (-1.2, 1.9, 1.2, 2.7),
+    }
     if scene.pose in hands:
         body["hands"] = hands[scene.pose]
     body["feet"] = (-0.8, 4.95, 0.8, 5.3)
-    if scene.held == "umbrella":
-        x, y, half = UMBRELLA
-        body["umbrella"] = (x - half * 0.6, y - half * 0.5, x + half * 0.6, y - 0.25)
-    elif scene.held is not None:
+    if scene.held is not None and scene.held != "umbrella":
         x, y, half = {"balloon": BALLOON, "bouquet": BOUQUET, "book": BOOK}[scene.held]
         body[scene.held] = (x - half, y - half, x + half, y + half)
     boxes = {name: _in_picture(scene, box, aspect, scene.tilt) for name, box in head.items()}
-    boxes |= {name: _in_picture(scene, box, aspect, 0.0) for name, box in body.items()}
-    boxes["subject"] = _in_picture(scene, (-1.4, -1.5, 1.4, 5.35), aspect, 0.0)
+    upright = {name: (x0 * BODY, below(y0), x1 * BODY, below(y1)) for name, (x0, y0, x1, y1) in body.items()}
+    if scene.held == "umbrella":
+        x, y, half = UMBRELLA
+        upright["umbrella"] = (x - half * 0.6, y - half * 0.5, x + half * 0.6, y - 0.25)
+    upright["subject"] = (-1.4, -1.5, 1.4, SOLE + 0.05)
+    boxes |= {name: _in_picture(scene, box, aspect, 0.0) for name, box in upright.items()}
     return boxes
 
 

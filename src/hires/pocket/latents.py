@@ -20,13 +20,15 @@ from hires.pocket.train_vae import as_signed, latent_mean
 
 LATENTS = "latents.npy"
 FACTS = "latents.json"
-SCENES_AT_ONCE = 16
+SCENES_AT_ONCE = 4
 
 
-def weights_key(network: nn.Module) -> str:
-    """Changes whenever a weight does."""
+def weights_key(vae: nn.Module) -> str:
+    """Changes whenever a weight of the encoder does."""
     digest = hashlib.sha256()
-    for value in network.state_dict().values():
+    for name, value in vae.state_dict().items():
+        if not name.startswith(("encoder.", "quant_conv.")):
+            continue
         digest.update(value.detach().float().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
 

@@ -40,11 +40,13 @@ def pictures(
 ) -> None:
     """Draw pictures with one and several subjects for the classifier and the detector. What is there is kept."""
     with door() as stop:
+        from hires.models.native import native_size
         from hires.pocket import BUILT_IN_FOLDER, BUILT_IN_NAME
         from hires.pocket.pool import PoolPlan, autoencoder_pass, write_pool
 
-        through = autoencoder_pass(checkpoint or BUILT_IN_FOLDER / "checkpoints" / BUILT_IN_NAME)
-        plan = PoolPlan(count, seed, decoded)
+        path = checkpoint or BUILT_IN_FOLDER / "checkpoints" / BUILT_IN_NAME
+        through = autoencoder_pass(path)
+        plan = PoolPlan(count, seed, decoded, native_size(path, "sd1"))
         write_pool(out / PICTURES, plan, through, say=progress("pictures drawn"), stop=stop.is_set)
 
 

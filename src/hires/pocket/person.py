@@ -9,10 +9,10 @@ from hires.pocket.figure import arms, draw_arm, draw_hand, draw_legs, draw_neck
 from hires.pocket.geometry import NECK
 from hires.pocket.hair import draw_back_hair, draw_braids, draw_front_hair, draw_hair_ties, fringe_path
 from hires.pocket.palette import shade
-from hires.pocket.scene import SOLE, Scene
+from hires.pocket.scene import BODY, COLLAR, SOLE, Scene
 from hires.pocket.worn import draw_cat_ears, draw_headwear, draw_headwear_behind, draw_held, draw_held_behind
 
-REFERENCE_SIZE = 0.14
+REFERENCE_SIZE = 0.16
 """The size at which the pen has its full relative width: a full body's."""
 
 
@@ -25,7 +25,8 @@ def draw_person(brush: Brush, scene: Scene) -> None:
         with brush.frame(*NECK, angle=scene.tilt), brush.frame(-NECK[0], -NECK[1]):
             draw_headwear_behind(brush, scene)
             draw_back_hair(brush, scene)
-        _body(brush, scene)
+        with brush.frame(0, COLLAR * (1 - BODY), BODY):
+            _body(brush, scene)
         with brush.frame(*NECK, angle=scene.tilt), brush.frame(-NECK[0], -NECK[1]):
             _head(brush, scene)
 

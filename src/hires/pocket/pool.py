@@ -1,7 +1,8 @@
 """Pictures that the measures learn from: drawings with one or several subjects, as large as the measures see them.
 
-Each is drawn at one to three times that size and reduced; some pass through the model's autoencoder, so that decoded
-pictures are nothing new. Which picture an index holds follows from the plan's seed alone.
+Each is drawn at one to three times that size and reduced; some are drawn at one or two times the model's own size and
+pass through its autoencoder before, so that decoded pictures are nothing new. Which picture an index holds follows
+from the plan's seed alone.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ COUNTS, COUNT_SHARES = (1, 2, 3, 4, 5), (0.62, 0.16, 0.1, 0.07, 0.05)
 """Subjects in a picture, and how often."""
 SCALES, SCALE_SHARES = (1, 2, 3), (0.5, 0.35, 0.15)
 """How many times larger than SIDE a picture is drawn before it is reduced."""
+MOST_DECODED = 2
+"""How many times the model's own size a picture has at most that is decoded: a first pass or a second one."""
 
 Pass = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 """Pictures (batch, height, width, 3) through an autoencoder and back."""
@@ -35,11 +38,13 @@ Pass = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class PoolPlan:
-    """What a folder of pictures holds. `decoded` is the share that goes through the autoencoder."""
+    """What a folder of pictures holds. `decoded` is the share that goes through the autoencoder, of a model whose own
+    size is `base` pixels."""
 
     pictures: int
     seed: int = 0
     decoded: float = 0.3
+    base: int = 160
     shard: int = 100
 
 
@@ -66,10 +71,13 @@ def subjects(seed: int, count: int) -> tuple[Scene, ...]:
     return (random_scene(seed),) if count == 1 else random_group(seed, count)
 
 
-def drawn(picture: Subjectful) -> Picture:
-    """The picture (SIDE, SIDE, 3), not decoded."""
-    side = SIDE * picture.scale
-    return reduced(draw_group(picture.scenes, side, side))
+def drawn(picture: Subjectful, base: int, through: Pass) -> Picture:
+    """The picture (SIDE, SIDE, 3)."""
+    if not picture.decoded:
+        side = SIDE * picture.scale
+        return reduced(draw_group(picture.scenes, side, side))
+    side = base * min(picture.scale, MOST_DECODED)
+    return reduced(through(draw_group(picture.scenes, side, side)[None])[0])
 
 
 def autoencoder_pass(checkpoint: Path) -> Pass:
@@ -108,10 +116,7 @@ def write_pool(
         count = min(plan.shard, plan.pictures - first)
         if not file.exists():
             chosen = [planned(plan, first + index) for index in range(count)]
-            pictures = np.stack([drawn(each) for each in chosen])
-            which = np.array([each.decoded for each in chosen])
-            if which.any():
-                pictures[which] = through(pictures[which])
+            pictures = np.stack([drawn(each, plan.base, through) for each in chosen])
             new = file.with_suffix(".new")
             with new.open("wb") as opened:
                 np.save(opened, pictures)

@@ -104,7 +104,17 @@ TOP = {None: -1.5, "straw hat": -2.1, "witch hat": -2.75, "beret": -1.85, "knit 
        "cat ears": -2.0, "headphones": -1.65}  # fmt: skip
 """How high a head reaches with what it wears, in face half widths from the face's centre."""
 UMBRELLA_TOP = -2.9
-SOLE = 5.3
+BODY, COLLAR = 0.76, 1.3
+"""A body is drawn so much smaller than its head's units say, from this height on: large heads keep their features where
+a whole figure is small."""
+
+
+def below(y: float) -> float:
+    """Where a height of the body comes to lie, in the face's units."""
+    return COLLAR + (y - COLLAR) * BODY
+
+
+SOLE = below(5.3)
 """Where the shoes end."""
 
 
@@ -138,15 +148,15 @@ def _place(chance: _Chance, framing: str, headwear: str | None, held: str | None
         size = chance.between(0.27, 0.34)
         return chance.about(0, 0.04), chance.between(0.5, 0.56) + 0.03 * (top < -1.6), size
     if framing == "upper body":
-        size = chance.between(0.18, 0.225)
+        size = chance.between(0.205, 0.25)
         if held == "umbrella":
             size *= 0.88
         return chance.about(0, 0.06), max(chance.between(0.36, 0.42), 0.03 - 0.8 * top * size), size
     if framing == "cowboy shot":
-        size = chance.between(0.148, 0.168)
-        y = max(chance.between(0.28, 0.32), 0.03 - 0.9 * top * size)
-        return chance.about(0, 0.09), y, min(size, (1 - y) / 4.1)
-    size = min(chance.between(0.128, 0.142), 0.95 / (SOLE - top))
+        size = chance.between(0.18, 0.2)
+        y = max(chance.between(0.3, 0.34), 0.03 - 0.9 * top * size)
+        return chance.about(0, 0.08), y, min(size, (1 - y) / below(4.1))
+    size = min(chance.between(0.152, 0.167), 0.95 / (SOLE - top))
     return chance.about(0, 0.1), chance.between(0.955, 0.975) - SOLE * size, size
 
 

@@ -20,6 +20,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from hires.errors import Interrupted, SettingError
+from hires.pocket.brush import Box
 from hires.pocket.drawing import caption, draw, random_scene
 from hires.pocket.scene import Scene
 
@@ -55,14 +56,19 @@ def window(scene: Scene, view: int, size: int, rng: np.random.Generator) -> tupl
     return int(corner[0]), int(corner[1])
 
 
-def views(scene: Scene, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """The scene's pictures (views, size, size, 3)."""
-    pictures = []
+def windows(scene: Scene, size: int, rng: np.random.Generator) -> list[Box]:
+    """What each view shows of the scene, in shares of the picture."""
+    found = []
     for view in VIEWS:
         top, left = window(scene, view, size, rng)
         side = view * size
-        pictures.append(draw(scene, size, size, (left / side, top / side, (left + size) / side, (top + size) / side)))
-    return np.stack(pictures)
+        found.append((left / side, top / side, (left + size) / side, (top + size) / side))
+    return found
+
+
+def views(scene: Scene, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """The scene's pictures (views, size, size, 3)."""
+    return np.stack([draw(scene, size, size, box) for box in windows(scene, size, rng)])
 
 
 def write_shard(job: tuple[str, Plan, int, int]) -> int:
@@ -164,3 +170,11 @@ class Shards:
     def random_picture(self, rng: np.random.Generator) -> NDArray[np.uint8]:
         """Any picture of the folder."""
         return self.picture(int(rng.integers(len(self))), int(rng.integers(len(VIEWS))))
+
+    def face(self, scene: int, view: int) -> tuple[float, float, float]:
+        """The middle (x, y) and the half width of the face in a picture, in pixels; it may lie outside."""
+        seed, size = self.plan.seed + scene, self.plan.size
+        drawn = random_scene(seed)
+        left, top, right, _ = windows(drawn, size, np.random.default_rng([seed, 1]))[view]
+        scale = size / (right - left)
+        return (drawn.x + 0.5 - left) * scale, (drawn.y - top) * scale, drawn.size * scale

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from hires.pocket.curves import contact_sheet
 from hires.pocket.latents import Latents
 from hires.pocket.networks import LATENT_CHANNELS, Sizes, build_text, build_unet, start_default
+from hires.pocket.short import shorten
 from hires.pocket.train_vae import decode, from_signed
 from hires.pocket.training import Learner, Recipe, step_generator
 from hires.pocket.words import Words
@@ -43,8 +44,9 @@ class ModelRecipe:
     enlarged_below: int = 650
     guidance: float = 5.0
     threads: int = 1
+    short: bool = False
     sizes: Sizes = field(default_factory=Sizes)
-    optimizer: Recipe = field(default_factory=lambda: Recipe(rate=6e-4, average=0.998))
+    optimizer: Recipe = field(default_factory=lambda: Recipe(rate=6e-4, muon_rate=1e-3, average=0.998))
 
 
 def alphas_cumprod() -> Tensor:
@@ -105,6 +107,8 @@ class ModelStage:
         network = start or TextAndUnet(recipe.sizes, len(words))
         if start is None:
             start_default(network, torch.Generator().manual_seed(recipe.seed))
+        if recipe.short:
+            shorten(network)
         self.learner = Learner(network.to(device).to(memory_format=torch.channels_last), recipe.optimizer)
         self.alphas = alphas_cumprod().to(device)
         self.tokens = words.token_table(latents.captions)

@@ -23,17 +23,22 @@ from torch import Tensor, nn
 
 from hires.errors import Interrupted, ModelFileError, OutputError, SettingError
 from hires.pocket.curves import append_row, plot_curves, rows_until
+from hires.pocket.muon import Muon, inner_matrices
 
 CHECKPOINT = "checkpoint.pt"
 CURVES = "curves.csv"
 GRADIENT_NORM = 1.0
+MOMENTUM = 0.95
+"""Muon's."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Numbers of one optimiser. `average` is the decay of the weights' moving average."""
+    """Numbers of one optimiser. `average` is the decay of the weights' moving average; with a `muon_rate` the
+    matrices inside the network are Muon's."""
 
     rate: float
+    muon_rate: float | None = None
     weight_decay: float = 1e-2
     betas: tuple[float, float] = (0.9, 0.99)
     average: float = 0.998
@@ -57,16 +62,24 @@ class Learner:
         self.network = network
         self.recipe = recipe
         self.average = copy.deepcopy(network).eval().requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(
-            network.parameters(), recipe.rate, recipe.betas, weight_decay=recipe.weight_decay, fused=True
-        )
+        inner = inner_matrices(network) if recipe.muon_rate else []
+        taken = {id(one) for one in inner}
+        rest = [one for one in network.parameters() if id(one) not in taken]
+        self.optimizers: list[tuple[torch.optim.Optimizer, float]] = [
+            (
+                torch.optim.AdamW(rest, recipe.rate, recipe.betas, weight_decay=recipe.weight_decay, fused=True),
+                recipe.rate,
+            )
+        ]
+        if recipe.muon_rate:
+            self.optimizers.append((Muon(inner, recipe.muon_rate, MOMENTUM, recipe.weight_decay), recipe.muon_rate))
 
     def update(self, loss: Tensor, share: float, step: int) -> Tensor:
         """One step down `loss` at `share` of the recipe's rate; returns the gradient's norm before it is clipped.
 
         Parameters that do not require a gradient stay as they are. The average starts short, as Adam's means do.
         """
-        self.optimizer.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         loss.backward()
         return self.follow(share, step)
 
@@ -89,9 +102,10 @@ class Learner:
     def follow(self, share: float, step: int) -> Tensor:
         """One step down the gradients that the parameters hold."""
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_NORM)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.rate * share
-        self.optimizer.step()
+        for optimizer, rate in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * share
+            optimizer.step()
         decay = min(self.recipe.average, (step + 1) / (step + 20))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
@@ -102,14 +116,15 @@ class Learner:
         return {
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": [optimizer.state_dict() for optimizer, _ in self.optimizers],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go back to what `state` gave."""
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for (optimizer, _), known in zip(self.optimizers, state["optimizer"], strict=True):
+            optimizer.load_state_dict(known)
 
 
 class Stage(Protocol):

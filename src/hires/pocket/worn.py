@@ -13,7 +13,7 @@ from hires.pocket.geometry import BALLOON, BOOK, BOUQUET, UMBRELLA
 from hires.pocket.hair import bow, hair_color
 from hires.pocket.palette import CLOTHES, FLOWERS, WHITE, Color, light, mix, shade
 from hires.pocket.plants import flower
-from hires.pocket.scene import Scene
+from hires.pocket.scene import BODY, Scene, below
 
 STRAW: Color = (242, 210, 130)
 GOLD: Color = (250, 206, 84)
@@ -268,7 +268,7 @@ def draw_held_behind(brush: Brush, scene: Scene) -> None:
             *reversed([*scallops[1:], (x + r, y, 0.0)]),
         ]
     )
-    brush.stroke(segments([(1.02, 3.1, x + 0.02, y - 0.2)]), (82, 62, 58), 0.13)
+    brush.stroke(segments([(1.02 * BODY, below(3.1), x + 0.02, y - 0.2)]), (82, 62, 58), 0.1)
     brush.body(dome, color, (y - r * 0.75, y + 0.2), LINE, 0.34)
     with brush.clip(dome):
         brush.soft(x - r * 0.45, y - r * 0.5, r * 0.5, r * 0.24, WHITE, 0.4)
