@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hires.pocket import BUILT_IN_NAME
+from hires.pocket.adding import app
 from hires.pocket.cli import door
-from hires.pocket.measuring import app
 
 if TYPE_CHECKING:
     from hires.api import Engine

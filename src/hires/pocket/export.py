@@ -27,6 +27,7 @@ SCALE = LATENT_SCALES["sd1"]
 NO_VARIANCE = -30.0
 """A log variance that adds nothing in any precision."""
 LICENSE = "Apache-2.0"
+FORMAT = {"format": "pt", "modelspec.license": LICENSE}
 CPU, FLOAT = torch.device("cpu"), torch.float32
 
 
@@ -72,7 +73,7 @@ def export_model(model_folder: Path, vae_folder: Path, native_size: int, out_pat
 def export_upscaler(upscaler_folder: Path, out_path: Path) -> None:
     """Write the averaged weights of the upscaler, float32: half of it is 0.5 MB, not worth the rounding."""
     network = trained_upscaler(upscaler_folder)
-    write(network.state_dict(), out_path, {"format": "pt", "modelspec.license": LICENSE})
+    write(network.state_dict(), out_path, FORMAT)
 
 
 def trained_upscaler(folder: Path) -> nn.Module:

@@ -90,3 +90,22 @@ class Latents:
         """(batch, 4, side, side), unscaled."""
         chosen: NDArray[np.float16] = self._latents[scenes, views]
         return chosen
+
+
+class HeldLatents:
+    """Latents (scenes, views, 4, side, side) in memory, as the model's training reads them."""
+
+    std = 1.0
+
+    def __init__(self, latents: NDArray[np.float16], captions: list[list[str]]) -> None:
+        self.held, self.captions = latents, captions
+        self.views, self.side = int(latents.shape[1]), int(latents.shape[-1])
+
+    def __len__(self) -> int:
+        """Scenes."""
+        return len(self.held)
+
+    def read(self, scenes: NDArray[np.int64], chosen: NDArray[np.int64]) -> NDArray[np.float16]:
+        """(batch, 4, side, side) of unit deviation."""
+        found: NDArray[np.float16] = self.held[scenes, chosen]
+        return found

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hires.pocket.curves import contact_sheet
-from hires.pocket.latents import Latents
+from hires.pocket.latents import HeldLatents, Latents
 from hires.pocket.networks import LATENT_CHANNELS, Sizes, build_text, build_unet, start_default
 from hires.pocket.short import shorten
 from hires.pocket.train_vae import decode, from_signed
@@ -94,14 +94,14 @@ class ModelStage:
 
     def __init__(
         self,
-        latents: Latents,
+        latents: Latents | HeldLatents,
         words: Words,
         vae: nn.Module,
         recipe: ModelRecipe,
         device: torch.device,
-        start: TextAndUnet | None = None,
+        start: nn.Module | None = None,
     ) -> None:
-        """`start` is trained further, in the place of random weights."""
+        """`start` is trained further, in the place of random weights: a `TextAndUnet`, or what answers as one."""
         self.latents, self.words, self.recipe, self.device = latents, words, recipe, device
         self.vae = vae.to(device).eval()
         network = start or TextAndUnet(recipe.sizes, len(words))
@@ -174,7 +174,6 @@ class ModelStage:
         side = self.latents.side
         noise = torch.randn(16, LATENT_CHANNELS, side, side, generator=torch.Generator().manual_seed(1))
         network = self.learner.average
-        assert isinstance(network, TextAndUnet)
         latents = ddim(network, noise.to(self.device), tokens, self.words.empty, self.alphas, self.recipe.guidance)
         with torch.inference_mode():
             pixels = [decode(self.vae, part * self.latents.std) for part in latents.split(4)]
@@ -196,7 +195,7 @@ def by_noise(errors: Tensor, timesteps: Tensor) -> dict[str, Tensor]:
 
 @torch.inference_mode()
 def ddim(
-    network: TextAndUnet,
+    network: nn.Module,
     latents: Tensor,
     tokens: Tensor,
     empty: NDArray[np.int64],

@@ -1,0 +1,134 @@
+"""The style, the character, and small files trained beside a frozen model: they load, and do what they learned."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("skia", reason="drawings need skia-python (hires[train])")
+
+from typer.testing import CliRunner
+
+from hires.models.checkpoint import load_checkpoint
+from hires.models.lora import apply_lora, open_lora
+from hires.pocket import BUILT_IN_FOLDER, BUILT_IN_NAME, train_model
+from hires.pocket.adding import EMBEDDING_NAME, LORA_NAME, app, read_base
+from hires.pocket.additions import (
+    CHARACTER,
+    HERS,
+    NAME,
+    EmbeddingBeside,
+    LoraBeside,
+    WordsWithVectors,
+    as_character,
+    character_caption,
+    word_table,
+)
+from hires.pocket.captions import tags
+from hires.pocket.drawing import draw
+from hires.pocket.export import FORMAT, write
+from hires.pocket.scene import random_scene
+from hires.pocket.woodcut import INK, MIDDLE, PAPER, woodcut
+from hires.pocket.words import Words
+
+CPU = torch.device("cpu")
+TRAINING = ["--steps", "2", "--batch", "2", "--scenes", "2", "--sheet-every", "2"]
+
+
+def test_a_woodcut_has_only_mixtures_of_its_inks() -> None:
+    printed = woodcut(draw(random_scene(1), 96, 96)).reshape(-1, 3).astype(float)
+    assert len(np.unique(printed, axis=0)) > 20
+    for color in printed[::37]:
+        between = [np.array(pair, float) for pair in ((INK, MIDDLE), (MIDDLE, PAPER))]
+        away = []
+        for low, high in between:
+            along = np.clip(np.dot(color - low, high - low) / np.dot(high - low, high - low), 0, 1)
+            away.append(np.abs(low + along * (high - low) - color).max())
+        assert min(away) <= 1
+    white = np.full((40, 40, 3), 255, np.uint8)
+    assert np.all(woodcut(white) == PAPER) and np.all(woodcut(0 * white) == INK)
+
+
+def test_the_character_looks_the_same_and_her_captions_leave_it_unsaid() -> None:
+    for seed in range(40):
+        scene = as_character(random_scene(seed))
+        assert {"1girl", "white hair", "twin braids", "glasses", "red flower in hair"} <= tags(scene)
+        words = character_caption(scene, np.random.default_rng(seed)).split(", ")
+        assert words.count(NAME) == 1 and words.index(NAME) < 2
+        assert not any(part in word for word in words if word != NAME for part in HERS)
+    assert {getattr(as_character(random_scene(5)), name) for name in CHARACTER} == set(CHARACTER.values())
+
+
+def test_new_words_stand_where_the_name_is() -> None:
+    words = Words.of_captions([["1girl, smile, beach"]])
+    more = WordsWithVectors(words, 3)
+    new = [len(words), len(words) + 1, len(words) + 2]
+    row = more.tokens([f"1girl, {NAME}, beach"])[0].tolist()
+    plain = words.tokens(["1girl, , beach"])[0].tolist()
+    place = row.index(new[0])
+    assert row[place : place + 3] == new and len(row) == 77
+    comma = words.tokens([","])[0, 1]
+    assert row[place + 3] == comma and row[:place] + row[place + 3 :] == [
+        *words.tokens(["1girl,"])[0, :place],
+        *row[place + 3 :],
+    ]
+    assert np.array_equal(more.tokens(["smile, beach"]), words.tokens(["smile, beach"]))
+    assert plain[0] == row[0] == words.empty[0]
+    full = more.tokens([", ".join([NAME] * 1 + ["beach"] * 80)])[0]
+    assert len(full) == 77 and full[-1] == words.empty[-1]
+
+
+def test_a_lora_beside_the_model_is_the_file_applied_to_it(tmp_path: Path) -> None:
+    base = read_base(None, CPU, False)
+    beside = LoraBeside(base.model, 4, 0)
+    noisy = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    tokens = torch.from_numpy(base.words.tokens(["1girl, beach"]))
+    times = torch.tensor([300])
+    with torch.no_grad():
+        before = base.model(noisy, times, tokens)
+        assert torch.equal(beside(noisy, times, tokens), before), "it begins as no change"
+        for one in beside.up.values():
+            one.normal_(generator=torch.Generator().manual_seed(1)).mul_(0.02)
+        told = beside(noisy, times, tokens)
+    assert not torch.allclose(told, before, atol=1e-3)
+    write(beside.tensors(), tmp_path / "style.safetensors", FORMAT)
+    checkpoint = load_checkpoint(BUILT_IN_FOLDER / "checkpoints" / BUILT_IN_NAME)
+    file = open_lora(tmp_path / "style.safetensors", "style")
+    applied = apply_lora(checkpoint.model, checkpoint.clip, file)
+    assert applied.model is not None and applied.warning is None
+    with torch.no_grad():
+        context = base.model.text(input_ids=tokens)[0]
+        found = applied.model.unet(noisy, times, encoder_hidden_states=context).sample
+    assert torch.allclose(found, told, atol=2e-2)
+
+
+def test_an_embedding_beside_the_model_reads_its_vectors(tmp_path: Path) -> None:
+    base = read_base(None, CPU, False)
+    table = base.model.get_parameter(word_table(base.model))
+    words = WordsWithVectors(base.words, 1)
+    beach = int(base.words.tokens(["beach"])[0, 1])
+    beside = EmbeddingBeside(base.model, 1, table[beach].detach())
+    noisy, times = torch.randn(1, 4, 8, 8), torch.tensor([500])
+    with torch.no_grad():
+        named = beside(noisy, times, torch.from_numpy(words.tokens([NAME])))
+        said = base.model(noisy, times, torch.from_numpy(base.words.tokens(["beach"])))
+    assert torch.allclose(named, said, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("command", "file"), [("lora", f"loras/{LORA_NAME}"), ("embedding", f"embeddings/{EMBEDDING_NAME}")]
+)
+def test_commands_train_write_and_go_on(
+    command: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_model, "ddim", partial(train_model.ddim, steps=1))  # of contact sheets
+    out = CliRunner().invoke(app, ["train", command, "--out", str(tmp_path), *TRAINING])
+    assert out.exit_code == 0, out.output
+    assert (tmp_path / "export" / file).exists()
+    assert (tmp_path / command / "sheet_000002.png").exists()
+    again = CliRunner().invoke(app, ["train", command, "--out", str(tmp_path), *TRAINING])
+    assert again.exit_code == 0 and "resumed after 2 steps" in again.output
