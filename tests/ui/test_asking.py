@@ -67,7 +67,7 @@ def request_of(body: Values) -> Txt2Img:
 def test_a_fresh_form_is_the_web_uis_and_draws_with_the_built_in_model(page: Page) -> None:
     request = request_of(txt2img_body(fresh(page, "txt2img")))
     plain = Txt2Img()
-    assert request.checkpoint == BUILT_IN_NAME and (request.width, request.height) == (128, 128)
+    assert request.checkpoint == BUILT_IN_NAME and (request.width, request.height) == (160, 160)
     for name in ("sampler", "schedule", "steps", "cfg", "seed", "clip_skip", "hires", "refiner", "tiled"):
         assert getattr(request, name) == getattr(plain, name), name
 
