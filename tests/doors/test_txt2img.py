@@ -42,7 +42,7 @@ def pixels(drawn: Drawn, index: int = 0) -> np.ndarray:
 def test_without_a_models_folder_the_built_in_model_draws_at_its_own_size(engine: Engine) -> None:
     drawn = engine.txt2img(prompt=PROMPT, steps=2, seed=1)
     assert drawn.request.checkpoint == "hires-pocket.safetensors"
-    assert drawn.pictures[0].size == (128, 128)
+    assert drawn.pictures[0].size == (160, 160)
     assert pixels(drawn).std() > 10
 
 

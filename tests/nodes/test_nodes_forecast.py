@@ -104,7 +104,7 @@ def test_the_choice_is_stored_with_the_picture(tmp_path: Path) -> None:
     engine = engine_in(tmp_path, memory="64GB")
     report = engine.run(two_pass(engine), force_outputs=True)
     with Image.open(engine.saved(report)[-1]) as picture:
-        assert json.loads(picture.info["memory"]).startswith("64.0 GB: First pass at 128x128 whole, decoding")
+        assert json.loads(picture.info["memory"]).startswith("64.0 GB: First pass at 160x160 whole, decoding")
 
 
 class Held(Budget):
