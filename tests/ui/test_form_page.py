@@ -69,7 +69,7 @@ def test_first_start_offers_the_built_in_model_and_draws_by_one_button(page: Any
     job = next_ended(served, lambda: page.click("#first_picture"))
     assert (job.state, job.door) == (State.DONE, "page")
     with Image.open(pictures(served, job)[0]) as drawn:
-        assert drawn.size == (128, 128)
+        assert drawn.size == (160, 160)
     page.wait_for_selector("#txt2img_gallery img")
     page.wait_for_function("document.querySelector('#txt2img_infotext textarea')?.value.includes('Seed: 1,')")
 

@@ -146,7 +146,7 @@ def test_quick_clicks_all_count(page: Any) -> None:
     page.evaluate("() => { for (const one of document.querySelectorAll('#gallery_grid .mark')) one.click(); }")
     marked = "[...document.querySelectorAll('#gallery_grid .tile')].filter((one) => one.matches('.marked')).length"
     count = page.evaluate(marked)
-    page.wait_for_function(f"document.querySelector('#gallery_marked').innerText.startsWith('{count} ')")
+    page.wait_for_function(f"document.querySelector('#gallery_marked')?.innerText.startsWith('{count} ')")
 
 
 def test_a_grid_is_opened_in_its_viewer(page: Any) -> None:
