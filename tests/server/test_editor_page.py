@@ -44,6 +44,12 @@ DROP = """([data, name, x, y]) => {
 NODES = "() => window.app.graph._nodes.map((node) => node.type)"
 SHOWN = """() => window.app.graph._nodes.filter((node) => node.type === "SaveImage")
   .flatMap((node) => node.imgs ?? []).map((picture) => [picture.naturalWidth, picture.src])"""
+IN_VIEW = """() => {
+  const [left, top, width, height] = window.app.canvas.visible_area;
+  return window.app.graph._nodes.every(({ pos: [x, y], size: [wide, high] }) =>
+    x >= left && y >= top && x + wide <= left + width && y + high <= top + height);
+}"""
+SEARCHES = "() => document.activeElement?.tagName === 'INPUT'"
 SET = """(values) => { for (const node of window.app.graph._nodes)
   for (const widget of node.widgets ?? []) if (widget.name in values) widget.value = values[widget.name]; }"""
 
@@ -130,6 +136,17 @@ def until(page: Page, condition: Callable[[], Any]) -> Any:
     raise AssertionError("it never came to that")
 
 
+def again(page: Page, act: Callable[[], None], done: str) -> None:
+    """Do what a page does not hear while a workflow still opens, until `done` is true in it."""
+
+    def acted() -> Any:
+        act()
+        page.wait_for_timeout(1000)
+        return page.evaluate(done)
+
+    until(page, acted)
+
+
 def drop(page: Page, picture: Path) -> None:
     data = base64.b64encode(picture.read_bytes()).decode()
     page.evaluate(DROP, [data, picture.name, 300, 700])
@@ -141,7 +158,7 @@ def edits(page: Page, picture: Path) -> None:
     until(page, lambda: page.evaluate(NODES).count("KSampler") == 2)
     drop(page, picture)
     until(page, lambda: page.evaluate(NODES).count("KSampler") == 1)
-    page.mouse.dblclick(100, 740)
+    again(page, lambda: page.mouse.dblclick(100, 740), SEARCHES)  # before, keys are shortcuts
     page.keyboard.type("PreviewImage")
     page.get_by_text("Show pictures without keeping them.").wait_for()
     page.keyboard.press("Enter")
@@ -150,9 +167,15 @@ def edits(page: Page, picture: Path) -> None:
     until(page, lambda: "PreviewImage" not in page.evaluate(NODES))
 
 
+def all_into_view(page: Page) -> None:
+    """A node's picture is loaded when the node is first seen."""
+    page.mouse.click(100, 740)  # what has the focus gets the key
+    again(page, lambda: page.keyboard.press("."), IN_VIEW)
+
+
 def runs(page: Page, seen: Seen, running: Running) -> None:
     """The workflow draws the very picture that it came with, and that is seen: on the way, in its node, in the list."""
-    page.keyboard.press(".")  # all nodes into view
+    all_into_view(page)
     page.get_by_role("button", name="Run").first.click()
     until(page, lambda: seen.of("execution_success"))
     assert [one["value"] for one in seen.of("progress") if one["max"] == STEPS] and seen.previews
