@@ -29,6 +29,7 @@ from hires.pocket.train_model import (
     alphas_cumprod,
     choose_views,
     dropped,
+    face_counts,
     snr_weight,
     stratified_timesteps,
 )
@@ -244,12 +245,41 @@ def test_timesteps_are_one_of_each_part(seed: int, batch: int) -> None:
     assert np.all((timesteps >= np.floor(edges[:-1])) & (timesteps < edges[1:]))
 
 
+def test_cells_of_faces_count_more(drawings: Shards, vae_folder: Path, tmp_path: Path) -> None:
+    latents = model_stage(drawings, vae_folder, tmp_path).latents
+    side, scenes = latents.side, np.arange(8).repeat(3)
+    views = np.tile(np.arange(3), 8)
+    faces, counts = latents.faces(scenes, views), face_counts(latents.faces(scenes, views), side, 4.0)
+    assert counts.shape == (24, 1, side, side)
+    assert counts.mean((1, 2, 3)) == pytest.approx(np.ones(24), abs=1e-6)
+    down, across = np.mgrid[:side, :side] + 0.5
+    mixed = 0
+    for scene, view, (x, y, radius), count in zip(scenes, views, faces, counts[:, 0], strict=True):
+        assert (x * 8, y * 8, radius * 8) == pytest.approx(drawings.face(int(scene), int(view)), rel=1e-5)
+        near = np.maximum(abs(across - x), abs(down - y)) <= 1.1 * radius
+        mixed += near.any() and not near.all()
+        assert count / count.min() == pytest.approx(np.where(near, 4.0, 1.0) if not near.all() else np.ones_like(count))
+    assert mixed, "no picture had a face and something else"
+
+
+def test_the_loss_counts_faces_and_the_curve_does_not(drawings: Shards, vae_folder: Path, tmp_path: Path) -> None:
+    stage = model_stage(drawings, vae_folder, tmp_path)
+    latents, tokens, timesteps, counts = stage.batch(0)
+    plain, without = stage.part(latents, latents, timesteps, tokens, torch.ones_like(counts))
+    errors, gradients = stage.part(latents, latents, timesteps, tokens, counts)
+    double, doubled = stage.part(latents, latents, timesteps, tokens, 2 * torch.ones_like(counts))
+    assert torch.equal(errors, plain) and torch.equal(errors, double)
+    known = [pair for pair in zip(without, doubled, gradients, strict=True) if pair[0] is not None]
+    assert all(torch.allclose(2 * one, two, rtol=1e-4, atol=1e-9) for one, two, _ in known if two is not None)
+    assert any(not torch.allclose(one, three) for one, _, three in known if three is not None)
+
+
 @given(seed=st.integers(0, 10**6))
 def test_enlarged_windows_only_at_low_noise(seed: int) -> None:
     timesteps = np.arange(1000)
     chosen = choose_views(timesteps, 3, ModelRecipe(), np.random.default_rng(seed))
     assert np.all(chosen[650:] == 0)
-    assert 0.4 < np.mean(chosen[:650] > 0) < 0.6
+    assert abs(np.mean(chosen[:650] > 0) - ModelRecipe().enlarged) < 0.1
     assert set(chosen.tolist()) == {0, 1, 2}
 
 
@@ -261,9 +291,9 @@ def test_the_share_of_dropped_captions() -> None:
 
 def test_a_dropped_caption_is_the_empty_one(drawings: Shards, vae_folder: Path, tmp_path: Path) -> None:
     stage = model_stage(drawings, vae_folder, tmp_path)
-    _, kept, _ = stage.batch(0)
+    _, kept, *_ = stage.batch(0)
     stage.recipe = ModelRecipe(batch=4, dropout=1.0, sizes=TINY)
-    _, tokens, _ = stage.batch(0)
+    _, tokens, *_ = stage.batch(0)
     assert np.array_equal(tokens.numpy(), np.tile(stage.words.empty, (4, 1)))
     assert not torch.equal(kept, tokens)
 

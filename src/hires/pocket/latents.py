@@ -48,7 +48,7 @@ def encode_shards(
     if facts_path.exists():
         known = json.loads(facts_path.read_text(encoding="utf-8"))
         if {name: known.get(name) for name in facts} == facts:
-            return Latents(folder, shards.captions)
+            return Latents(folder, shards)
     folder.mkdir(parents=True, exist_ok=True)
     facts_path.unlink(missing_ok=True)
     side = shards.plan.size // 8
@@ -70,16 +70,16 @@ def encode_shards(
     latents.flush()
     std = float(np.sqrt(squares / latents.size - (total / latents.size) ** 2))
     facts_path.write_text(json.dumps({**facts, "std": std}) + "\n", encoding="utf-8")
-    return Latents(folder, shards.captions)
+    return Latents(folder, shards)
 
 
 class Latents:
     """Encoded drawings with their captions; `std` is the deviation of all numbers together."""
 
-    def __init__(self, folder: Path, captions: list[list[str]]) -> None:
+    def __init__(self, folder: Path, shards: Shards) -> None:
         self._latents = np.load(folder / LATENTS, mmap_mode="r")
         self.std = float(json.loads((folder / FACTS).read_text(encoding="utf-8"))["std"])
-        self.captions = captions
+        self.shards, self.captions = shards, shards.captions
         self.views, self.side = int(self._latents.shape[1]), int(self._latents.shape[-1])
 
     def __len__(self) -> int:
@@ -90,6 +90,11 @@ class Latents:
         """(batch, 4, side, side), unscaled."""
         chosen: NDArray[np.float16] = self._latents[scenes, views]
         return chosen
+
+    def faces(self, scenes: NDArray[np.int64], views: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(batch, 3): the middle (x, y) and the half width of each face, in cells; it may lie outside."""
+        found = [self.shards.face(int(scene), int(view)) for scene, view in zip(scenes, views, strict=True)]
+        return np.array(found, np.float32) / (self.shards.plan.size / self.side)
 
 
 class HeldLatents:
@@ -109,3 +114,7 @@ class HeldLatents:
         """(batch, 4, side, side) of unit deviation."""
         found: NDArray[np.float16] = self.held[scenes, chosen]
         return found
+
+    def faces(self, scenes: NDArray[np.int64], chosen: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(batch, 3): none is known, so they lie outside."""
+        return np.tile(np.array([-1, -1, 0], np.float32), (len(scenes), 1))

@@ -3,6 +3,9 @@
 Which scale at which noise: enlarged windows, under the ordinary caption, are only shown at timesteps below 650, whole
 compositions everywhere. So the model composes at its base size and refines at twice or three times that; drawn
 directly at such a size it repeats its subject, as large models do.
+
+What counts how much: a cell of a face more than one of a background. The least error is the same, but a face is told
+right or wrong by a few cells, which a plain mean hardly sees in a picture of a whole figure.
 """
 
 from __future__ import annotations
@@ -34,14 +37,16 @@ MOST_WEIGHT = 5.0
 @dataclass(frozen=True)
 class ModelRecipe:
     """`dropout` is the share of samples with an empty caption; `enlarged` the share of samples below timestep
-    `enlarged_below` that show an enlarged window. `threads`, on a CPU: so many parts of a batch are computed beside
-    each other, one thread each, which is quicker than several threads on one small operation after the other."""
+    `enlarged_below` that show an enlarged window. A cell of a face counts `face_weight` times. `threads`, on a CPU: so
+    many parts of a batch are computed beside each other, one thread each, which is quicker than several threads on
+    one small operation after the other."""
 
     seed: int = 0
     batch: int = 64
     dropout: float = 0.1
-    enlarged: float = 0.5
+    enlarged: float = 0.35
     enlarged_below: int = 650
+    face_weight: float = 4.0
     guidance: float = 5.0
     threads: int = 1
     short: bool = False
@@ -72,6 +77,17 @@ def choose_views(
 def dropped(count: int, share: float, rng: np.random.Generator) -> NDArray[np.bool_]:
     """Which samples lose their caption, for classifier-free guidance (Ho and Salimans 2022)."""
     return rng.random(count) < share
+
+
+def face_counts(faces: NDArray[np.float32], side: int, weight: float) -> NDArray[np.float32]:
+    """What the cells of pictures count (batch, 1, side, side): `weight` times as much in a face as elsewhere, 1 in the
+    mean of each picture. `faces` (batch, 3) holds middles (x, y) and half widths in cells; they may lie outside."""
+    down, across = np.mgrid[:side, :side] + 0.5
+    x, y, radius = (faces[:, i, None, None] for i in range(3))
+    near = np.maximum(abs(across - x), abs(down - y)) <= 1.1 * radius
+    counts = np.where(near, weight, 1.0)
+    found: NDArray[np.float32] = (counts / counts.mean((1, 2), keepdims=True)).astype(np.float32)[:, None]
+    return found
 
 
 class TextAndUnet(nn.Module):
@@ -131,8 +147,9 @@ class ModelStage:
             "latent_std": self.latents.std,
         }
 
-    def batch(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Latents (batch, 4, h, w) of unit deviation, tokens (batch, 77) and timesteps (batch,) of step `index`."""
+    def batch(self, index: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Latents (batch, 4, h, w) of unit deviation, tokens (batch, 77) and timesteps (batch,) of step `index`, and
+        what its cells count (batch, 1, h, w)."""
         recipe = self.recipe
         rng = np.random.default_rng([recipe.seed, index])
         timesteps = stratified_timesteps(recipe.batch, rng)
@@ -141,16 +158,18 @@ class ModelStage:
         tokens = self.tokens[scenes, rng.integers(self.tokens.shape[1], size=recipe.batch)]
         tokens[dropped(recipe.batch, recipe.dropout, rng)] = self.words.empty
         latents = torch.from_numpy(self.latents.read(scenes, chosen)).to(self.device).float() / self.latents.std
-        return latents, torch.from_numpy(tokens).to(self.device), torch.from_numpy(timesteps).to(self.device)
+        counts = face_counts(self.latents.faces(scenes, chosen), self.latents.side, recipe.face_weight)
+        tokens_of, times, counted = (torch.from_numpy(each).to(self.device) for each in (tokens, timesteps, counts))
+        return latents, tokens_of, times, counted
 
     def step(self, index: int, progress: float, share: float) -> dict[str, Tensor]:
         """Predict the noise; the curves tell low, middle and high noise apart."""
-        latents, tokens, timesteps = self.batch(index)
+        latents, tokens, timesteps, counts = self.batch(index)
         generator = step_generator(self.recipe.seed, index, self.device)
         noise = torch.randn(latents.shape, generator=generator, device=self.device)
         alpha = self.alphas[timesteps][:, None, None, None]
         noisy = (alpha.sqrt() * latents + (1 - alpha).sqrt() * noise).contiguous(memory_format=torch.channels_last)
-        parts = [one.chunk(self.recipe.threads) for one in (noisy, noise, timesteps, tokens)]
+        parts = [one.chunk(self.recipe.threads) for one in (noisy, noise, timesteps, tokens, counts)]
         results = list(self.beside.map(self.part, *parts))
         errors = torch.cat([one for one, _ in results])
         norm = self.learner.update_by([gradients for _, gradients in results], share, index)
@@ -158,14 +177,15 @@ class ModelStage:
         return {"loss": loss, "error": errors.mean(), "gradient": norm} | by_noise(errors, timesteps)
 
     def part(
-        self, noisy: Tensor, noise: Tensor, timesteps: Tensor, tokens: Tensor
+        self, noisy: Tensor, noise: Tensor, timesteps: Tensor, tokens: Tensor, counts: Tensor
     ) -> tuple[Tensor, list[Tensor | None]]:
         """A part of a batch: the errors (part,) of its samples, and the gradients of its share of the batch's loss."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             predicted = self.learner.network(noisy, timesteps, tokens).float()
-        errors = (predicted - noise).square().mean((1, 2, 3))
-        loss = (errors * snr_weight(self.alphas[timesteps])).sum() / self.recipe.batch
-        return errors.detach(), self.learner.gradients(loss)
+        squared = (predicted - noise).square()
+        errors, counted = squared.detach().mean((1, 2, 3)), (counts * squared).mean((1, 2, 3))
+        loss = (counted * snr_weight(self.alphas[timesteps])).sum() / self.recipe.batch
+        return errors, self.learner.gradients(loss)
 
     def sheet(self) -> NDArray[np.uint8]:
         """Sixteen captions, always the same and under the same noise, drawn by the averaged weights."""
