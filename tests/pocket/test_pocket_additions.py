@@ -13,24 +13,24 @@ pytest.importorskip("skia", reason="drawings need skia-python (hires[train])")
 
 from typer.testing import CliRunner
 
+from hires.commands.additions import app
 from hires.models.checkpoint import load_checkpoint
 from hires.models.lora import apply_lora, open_lora
 from hires.pocket import BUILT_IN_FOLDER, BUILT_IN_NAME, train_model
-from hires.pocket.adding import EMBEDDING_NAME, LORA_NAME, app, read_base
 from hires.pocket.additions import (
-    CHARACTER,
-    HERS,
+    EMBEDDING_NAME,
+    LORA_NAME,
     NAME,
     EmbeddingBeside,
     LoraBeside,
     WordsWithVectors,
-    as_character,
-    character_caption,
+    read_base,
     word_table,
 )
 from hires.pocket.captions import tags
 from hires.pocket.drawing import draw
 from hires.pocket.export import FORMAT, write
+from hires.pocket.lessons import CHARACTER, HERS, as_character, character_caption
 from hires.pocket.scene import random_scene
 from hires.pocket.woodcut import INK, MIDDLE, PAPER, woodcut
 from hires.pocket.words import Words

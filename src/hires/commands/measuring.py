@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hires.commands.additions import app
+from hires.commands.stages import door
 from hires.pocket import BUILT_IN_NAME
-from hires.pocket.adding import app
-from hires.pocket.cli import door
 
 if TYPE_CHECKING:
     from hires.api import Engine

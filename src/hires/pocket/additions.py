@@ -1,4 +1,4 @@
-"""What is trained beside a frozen model: a LoRA of a style, and an embedding of a character.
+"""What is trained beside a frozen model: a LoRA (of a style), and an embedding (of a character).
 
 Both stand in the place of the network that the model's training trains, and answer as the model with them would.
 """
@@ -6,35 +6,52 @@ Both stand in the place of the network that the model's training trains, and ans
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from hires.pocket.captions import caption
-from hires.pocket.scene import Scene, random_scene
-from hires.pocket.shards import views
+from hires.models.native import native_size
+from hires.pocket import BUILT_IN_FOLDER, BUILT_IN_NAME
+from hires.pocket.captions import known_phrases
+from hires.pocket.short import shorten
+from hires.pocket.start import read_start, started_model, started_vae
 from hires.pocket.train_model import TextAndUnet
-from hires.pocket.train_vae import as_signed, latent_mean
 from hires.pocket.words import Words
 from hires.text.tokenizer import CHUNK, END, ROOM, START, tokenize
 
-CHARACTER: dict[str, Any] = {
-    "subject": "girl", "skin": 0, "hair_color": "white", "hair_style": "twin braids", "fringe": "blunt",
-    "eye_color": "red", "headwear": None, "hair_flower": "red", "hair_ribbon": None, "glasses": True, "mask": False,
-    "scarf": None, "garment": "dress", "garment_color": "purple", "pattern": "plain", "bottom": None,
-}  # fmt: skip
-"""Mika, whom the built-in embedding names: what she always looks like. The rest (pose, mouth, place) is the scene's."""
-HERS = ("hair", "braid", "glasses", "dress", "red eyes")
-"""What her captions do not say, for her name says it."""
 NAME = "hires-pocket-mika"
+"""What the embedding is called in captions."""
+LORA_NAME, EMBEDDING_NAME = "hires-pocket-woodcut.safetensors", f"{NAME}.safetensors"
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2")
 """The linear maps of transformer blocks that a LoRA changes, as kohya's trainer does."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """A checkpoint's networks to train beside, the words that our captions have, and the model's own size in pixels."""
+
+    model: TextAndUnet
+    vae: AutoencoderKL
+    words: Words
+    size: int
+
+
+def read_base(path: Path | None, device: torch.device, short: bool) -> Base:
+    """The networks of a complete SD 1.x checkpoint [the built-in one]; ModelFileError for another file. With `short`
+    the model multiplies in bfloat16."""
+    path = path or BUILT_IN_FOLDER / "checkpoints" / BUILT_IN_NAME
+    checkpoint, words = read_start(path), Words.of_captions([[*sorted(known_phrases()), ","]])
+    model, vae = started_model(checkpoint, words).to(device), started_vae(checkpoint).to(device)
+    if short:
+        shorten(model)
+    return Base(model, vae.eval().requires_grad_(False), words, native_size(path, "sd1"))
 
 
 def word_table(base: TextAndUnet) -> str:
@@ -82,11 +99,13 @@ class LoraBeside(nn.Module):
 class EmbeddingBeside(nn.Module):
     """A frozen model with words of its own (textual inversion, Gal et al. 2022), after all others in the table."""
 
-    def __init__(self, base: TextAndUnet, count: int, start: Tensor) -> None:
-        """`start` (count, width): the vectors that the training begins with."""
+    def __init__(self, base: TextAndUnet, count: int, start: Tensor | None = None) -> None:
+        """`start` (count, width): the vectors that the training begins with [the mean of all words']."""
         super().__init__()
         self.base = [base.requires_grad_(False)]
         self.table = word_table(base)
+        if start is None:
+            start = base.get_parameter(self.table).mean(0).expand(count, -1)
         self.vectors = nn.Parameter(start.clone().reshape(count, -1))
 
     def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
@@ -99,6 +118,9 @@ class EmbeddingBeside(nn.Module):
     def tensors(self) -> dict[str, Tensor]:
         """The file's tensor, in the web UI's name."""
         return {"emb_params": self.vectors.detach().float()}
+
+
+Beside = LoraBeside | EmbeddingBeside
 
 
 class WordsWithVectors(Words):
@@ -122,34 +144,3 @@ class WordsWithVectors(Words):
 
     def _ids(self, ids: Sequence[int]) -> list[int]:
         return [int(self._word[each]) for each in ids]
-
-
-def as_character(scene: Scene) -> Scene:
-    """Mika in this scene's place, pose and mood."""
-    return replace(scene, **CHARACTER)
-
-
-def character_caption(scene: Scene, rng: np.random.Generator) -> str:
-    """The caption of a scene with Mika, her name for all that she always is: at the beginning, or after the subject."""
-    words = [word for word in caption(scene, rng).split(", ") if not any(part in word for part in HERS)]
-    place = int(rng.integers(2))
-    return ", ".join([*words[:place], NAME, *words[place:]])
-
-
-def encoded(vae: nn.Module, pictures: Iterable[NDArray[np.uint8]], device: torch.device) -> NDArray[np.float16]:
-    """Latents (scenes, views, 4, h/8, w/8) of pictures (views, h, w, 3), a scene at a time."""
-    latents = []
-    for scene in pictures:
-        with torch.inference_mode():
-            latents.append(latent_mean(vae, as_signed(scene, device)).cpu().half().numpy())
-    return np.stack(latents)
-
-
-def drawn_scenes(seeds: Iterable[int], change: Callable[[Scene], Scene] = lambda scene: scene) -> list[Scene]:
-    """The scenes of `seeds` as `change` has them."""
-    return [change(random_scene(seed)) for seed in seeds]
-
-
-def drawn_views(scenes: Sequence[Scene], size: int) -> Iterator[NDArray[np.uint8]]:
-    """All views (views, size, size, 3) of each scene."""
-    return (views(scene, size, np.random.default_rng([scene.seed, 1])) for scene in scenes)

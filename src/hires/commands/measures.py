@@ -7,23 +7,8 @@ from typing import Annotated
 
 import typer
 
-from hires.pocket.cli import (
-    DRAWINGS,
-    Batch,
-    Device,
-    Minutes,
-    Out,
-    Resume,
-    Seed,
-    SheetEvery,
-    Steps,
-    app,
-    chosen_device,
-    door,
-    progress,
-    run_stage,
-    train_app,
-)
+from hires.commands.stages import DRAWINGS, Out, Run, door, progress, stage_command, train_app
+from hires.commands.training import app
 
 __all__ = ["app"]
 
@@ -34,7 +19,7 @@ PICTURES, CLASSIFIER, DETECTOR, MEASURES = "pictures", "classifier", "detector",
 def pictures(
     out: Out = Path("training"),
     count: Annotated[int, typer.Option(min=1, help="Pictures to draw.")] = 6000,
-    seed: Seed = 0,
+    seed: Annotated[int, typer.Option(help="Every random choice follows from it.")] = 0,
     decoded: Annotated[float, typer.Option(min=0, max=1, help="Share that goes through the autoencoder.")] = 0.3,
     checkpoint: Annotated[Path | None, typer.Option(help="Whose autoencoder [the built-in model's].")] = None,
 ) -> None:
@@ -50,46 +35,26 @@ def pictures(
         write_pool(out / PICTURES, plan, through, say=progress("pictures drawn"), stop=stop.is_set)
 
 
-@train_app.command()
-def classifier(
-    out: Out = Path("training"),
-    steps: Steps = 3000,
-    minutes: Minutes = None,
-    device: Device = "auto",
-    resume: Resume = True,
-    seed: Seed = 0,
-    batch: Batch = 32,
-    sheet_every: SheetEvery = 1000,
-) -> None:
+@stage_command(steps=3000, batch=32, sheet_every=1000)
+def classifier(run: Run) -> None:
     """Train the classifier of tags on the drawings and on the pictures with one subject."""
-    with door() as stop:
-        from hires.pocket.classifier import ClassifierRecipe, ClassifierStage
-        from hires.pocket.pool import Pool
-        from hires.pocket.shards import Shards
+    from hires.pocket.classifier import ClassifierRecipe, ClassifierStage
+    from hires.pocket.pool import Pool
+    from hires.pocket.shards import Shards
 
-        recipe = ClassifierRecipe(seed=seed, batch=batch)
-        stage = ClassifierStage(Pool(out / PICTURES), Shards(out / DRAWINGS), recipe, chosen_device(device))
-        run_stage(stage, out / CLASSIFIER, steps, minutes, sheet_every, resume, stop)
+    recipe = ClassifierRecipe(seed=run.seed, batch=run.batch)
+    stage = ClassifierStage(Pool(run.out / PICTURES), Shards(run.out / DRAWINGS), recipe, run.where)
+    run.train(stage, CLASSIFIER)
 
 
-@train_app.command()
-def detector(
-    out: Out = Path("training"),
-    steps: Steps = 3000,
-    minutes: Minutes = None,
-    device: Device = "auto",
-    resume: Resume = True,
-    seed: Seed = 0,
-    batch: Batch = 24,
-    sheet_every: SheetEvery = 500,
-) -> None:
+@stage_command(steps=3000, batch=24, sheet_every=500)
+def detector(run: Run) -> None:
     """Train the detector of subjects on the pictures, whole and damaged."""
-    with door() as stop:
-        from hires.pocket.detector import DetectorRecipe, DetectorStage
-        from hires.pocket.pool import Pool
+    from hires.pocket.detector import DetectorRecipe, DetectorStage
+    from hires.pocket.pool import Pool
 
-        stage = DetectorStage(Pool(out / PICTURES), DetectorRecipe(seed=seed, batch=batch), chosen_device(device))
-        run_stage(stage, out / DETECTOR, steps, minutes, sheet_every, resume, stop)
+    recipe = DetectorRecipe(seed=run.seed, batch=run.batch)
+    run.train(DetectorStage(Pool(run.out / PICTURES), recipe, run.where), DETECTOR)
 
 
 @train_app.command()
