@@ -14,10 +14,11 @@ from typer.testing import CliRunner
 
 pytest.importorskip("skia", reason="drawings need skia-python (hires[train])")
 
+from hires.commands.training import app
 from hires.errors import SettingError
 from hires.models.checkpoint import load_checkpoint
 from hires.models.native import native_size
-from hires.pocket import cli, shards
+from hires.pocket import shards
 from hires.pocket.drawing import random_scene
 from hires.pocket.export import export_model
 from hires.pocket.latents import encode_shards
@@ -28,8 +29,8 @@ from hires.pocket.train_model import (
     ModelStage,
     alphas_cumprod,
     choose_views,
+    counts,
     dropped,
-    face_counts,
     snr_weight,
     stratified_timesteps,
 )
@@ -245,21 +246,26 @@ def test_timesteps_are_one_of_each_part(seed: int, batch: int) -> None:
     assert np.all((timesteps >= np.floor(edges[:-1])) & (timesteps < edges[1:]))
 
 
-def test_cells_of_faces_count_more(drawings: Shards, vae_folder: Path, tmp_path: Path) -> None:
+def test_cells_of_the_subject_count_more() -> None:
+    recipe = ModelRecipe(face_weight=4.0, subject_weight=2.5)
+    faces = np.array([[1, 1, 3, 2], [-9, -9, -5, -5]], np.float32)
+    subjects = np.array([[0, 1, 4, 9], [-9, -9, -5, -5]], np.float32)
+    inner = [[1, 1, 1, 1], [2.5, 4, 4, 2.5], [2.5] * 4, [2.5] * 4]
+    found = counts(faces, subjects, 4, recipe)
+    assert found.shape == (2, 1, 4, 4)
+    assert found[0, 0] == pytest.approx(np.array(inner) / np.mean(inner))
+    assert np.all(found[1] == 1)
+
+
+def test_boxes_are_where_the_face_is(drawings: Shards, vae_folder: Path, tmp_path: Path) -> None:
     latents = model_stage(drawings, vae_folder, tmp_path).latents
-    side, scenes = latents.side, np.arange(8).repeat(3)
-    views = np.tile(np.arange(3), 8)
-    faces, counts = latents.faces(scenes, views), face_counts(latents.faces(scenes, views), side, 4.0)
-    assert counts.shape == (24, 1, side, side)
-    assert counts.mean((1, 2, 3)) == pytest.approx(np.ones(24), abs=1e-6)
-    down, across = np.mgrid[:side, :side] + 0.5
-    mixed = 0
-    for scene, view, (x, y, radius), count in zip(scenes, views, faces, counts[:, 0], strict=True):
-        assert (x * 8, y * 8, radius * 8) == pytest.approx(drawings.face(int(scene), int(view)), rel=1e-5)
-        near = np.maximum(abs(across - x), abs(down - y)) <= 1.1 * radius
-        mixed += near.any() and not near.all()
-        assert count / count.min() == pytest.approx(np.where(near, 4.0, 1.0) if not near.all() else np.ones_like(count))
-    assert mixed, "no picture had a face and something else"
+    scenes, views = np.arange(8).repeat(3), np.tile(np.arange(3), 8)
+    faces, subjects = (latents.boxes(name, scenes, views) for name in ("face", "subject"))
+    for scene, view, face, subject in zip(scenes, views, faces, subjects, strict=True):
+        x, y, radius = (each / 8 for each in drawings.face(int(scene), int(view)))
+        assert face[0] < x < face[2] and face[1] < y + 0.5 * radius < face[3]
+        assert 1.8 * radius < face[2] - face[0] < 2 * radius
+        assert subject[0] < face[0] and subject[1] < face[1] and face[2] < subject[2] and face[3] < subject[3]
 
 
 def test_the_loss_counts_faces_and_the_curve_does_not(drawings: Shards, vae_folder: Path, tmp_path: Path) -> None:
@@ -387,7 +393,7 @@ def test_the_command_draws_trains_and_exports(tmp_path: Path) -> None:
     out = str(tmp_path)
 
     def call(*words: str) -> str:
-        result = CliRunner().invoke(cli.app, ["train", *words, "--out", out])
+        result = CliRunner().invoke(app, ["train", *words, "--out", out])
         assert result.exit_code == 0, result.output
         return result.output
 
@@ -408,5 +414,5 @@ def test_the_command_draws_trains_and_exports(tmp_path: Path) -> None:
     ],
 )
 def test_the_command_says_what_is_missing(words: list[str], said: str, tmp_path: Path) -> None:
-    result = CliRunner().invoke(cli.app, ["train", *words, "--out", str(tmp_path)])
+    result = CliRunner().invoke(app, ["train", *words, "--out", str(tmp_path)])
     assert result.exit_code == 2 and said in result.output

@@ -91,9 +91,9 @@ class Latents:
         chosen: NDArray[np.float16] = self._latents[scenes, views]
         return chosen
 
-    def faces(self, scenes: NDArray[np.int64], views: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(batch, 3): the middle (x, y) and the half width of each face, in cells; it may lie outside."""
-        found = [self.shards.face(int(scene), int(view)) for scene, view in zip(scenes, views, strict=True)]
+    def boxes(self, name: str, scenes: NDArray[np.int64], views: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(batch, 4): left, top, right and bottom, in cells, of a part of each scene; it may lie outside."""
+        found = [self.shards.box(name, int(scene), int(view)) for scene, view in zip(scenes, views, strict=True)]
         return np.array(found, np.float32) / (self.shards.plan.size / self.side)
 
 
@@ -115,6 +115,6 @@ class HeldLatents:
         found: NDArray[np.float16] = self.held[scenes, chosen]
         return found
 
-    def faces(self, scenes: NDArray[np.int64], chosen: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(batch, 3): none is known, so they lie outside."""
-        return np.tile(np.array([-1, -1, 0], np.float32), (len(scenes), 1))
+    def boxes(self, name: str, scenes: NDArray[np.int64], chosen: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(batch, 4): where a part lies is not known, so it is outside."""
+        return np.full((len(scenes), 4), -1, np.float32)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from hires.errors import Interrupted, SettingError
 from hires.pocket.brush import Box
 from hires.pocket.drawing import caption, draw, random_scene
+from hires.pocket.geometry import regions
 from hires.pocket.scene import Scene
 
 VIEWS = (1, 2, 3)
@@ -173,8 +174,18 @@ class Shards:
 
     def face(self, scene: int, view: int) -> tuple[float, float, float]:
         """The middle (x, y) and the half width of the face in a picture, in pixels; it may lie outside."""
+        drawn, left, top, scale = self._seen(scene, view)
+        return (drawn.x + 0.5 - left) * scale, (drawn.y - top) * scale, drawn.size * scale
+
+    def box(self, name: str, scene: int, view: int) -> Box:
+        """The box of a part of the scene (see `regions`) in a picture, in pixels; it may lie outside."""
+        drawn, left, top, scale = self._seen(scene, view)
+        x0, y0, x1, y1 = regions(drawn)[name]
+        return (x0 - left) * scale, (y0 - top) * scale, (x1 - left) * scale, (y1 - top) * scale
+
+    def _seen(self, scene: int, view: int) -> tuple[Scene, float, float, float]:
+        """A scene with its picture's left and top edge, in shares of the whole, and the pixels of a whole side."""
         seed, size = self.plan.seed + scene, self.plan.size
         drawn = random_scene(seed)
         left, top, right, _ = windows(drawn, size, np.random.default_rng([seed, 1]))[view]
-        scale = size / (right - left)
-        return (drawn.x + 0.5 - left) * scale, (drawn.y - top) * scale, drawn.size * scale
+        return drawn, left, top, size / (right - left)

@@ -4,8 +4,8 @@ Which scale at which noise: enlarged windows, under the ordinary caption, are on
 compositions everywhere. So the model composes at its base size and refines at twice or three times that; drawn
 directly at such a size it repeats its subject, as large models do.
 
-What counts how much: a cell of a face more than one of a background. The least error is the same, but a face is told
-right or wrong by a few cells, which a plain mean hardly sees in a picture of a whole figure.
+What counts how much: a cell of the subject more than one of the background, one of its face most. The least error is
+the same, but a face is right or wrong by a few cells, which a plain mean hardly sees in a picture of a whole figure.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ MOST_WEIGHT = 5.0
 @dataclass(frozen=True)
 class ModelRecipe:
     """`dropout` is the share of samples with an empty caption; `enlarged` the share of samples below timestep
-    `enlarged_below` that show an enlarged window. A cell of a face counts `face_weight` times. `threads`, on a CPU: so
-    many parts of a batch are computed beside each other, one thread each, which is quicker than several threads on
-    one small operation after the other."""
+    `enlarged_below` that show an enlarged window. A cell of a face counts `face_weight` times, one of the rest of
+    the subject `subject_weight` times. `threads`, on a CPU: so many parts of a batch are computed beside each other,
+    one thread each, which is quicker than several threads on one small operation after the other."""
 
     seed: int = 0
     batch: int = 64
@@ -47,6 +47,7 @@ class ModelRecipe:
     enlarged: float = 0.35
     enlarged_below: int = 650
     face_weight: float = 4.0
+    subject_weight: float = 2.5
     guidance: float = 5.0
     threads: int = 1
     short: bool = False
@@ -79,15 +80,19 @@ def dropped(count: int, share: float, rng: np.random.Generator) -> NDArray[np.bo
     return rng.random(count) < share
 
 
-def face_counts(faces: NDArray[np.float32], side: int, weight: float) -> NDArray[np.float32]:
-    """What the cells of pictures count (batch, 1, side, side): `weight` times as much in a face as elsewhere, 1 in the
-    mean of each picture. `faces` (batch, 3) holds middles (x, y) and half widths in cells; they may lie outside."""
-    down, across = np.mgrid[:side, :side] + 0.5
-    x, y, radius = (faces[:, i, None, None] for i in range(3))
-    near = np.maximum(abs(across - x), abs(down - y)) <= 1.1 * radius
-    counts = np.where(near, weight, 1.0)
-    found: NDArray[np.float32] = (counts / counts.mean((1, 2), keepdims=True)).astype(np.float32)[:, None]
-    return found
+def counts(
+    faces: NDArray[np.float32], subjects: NDArray[np.float32], side: int, recipe: ModelRecipe
+) -> NDArray[np.float32]:
+    """What the cells of pictures count (batch, 1, side, side): `face_weight` in a face, `subject_weight` elsewhere in
+    the subject's box and 1 beside it, then made 1 in the mean of each picture. `faces` and `subjects` are boxes
+    (batch, 4) in cells (left, top, right, bottom); they may lie outside."""
+    found = np.ones((len(faces), side, side), np.float32)
+    middles = np.arange(side) + 0.5
+    for boxes, weight in ((subjects, recipe.subject_weight), (faces, recipe.face_weight)):
+        left, top, right, bottom = (boxes[:, i, None] for i in range(4))
+        across, down = (middles >= left) & (middles <= right), (middles >= top) & (middles <= bottom)
+        found[down[:, :, None] & across[:, None, :]] = weight
+    return (found / found.mean((1, 2), keepdims=True))[:, None]
 
 
 class TextAndUnet(nn.Module):
@@ -158,8 +163,9 @@ class ModelStage:
         tokens = self.tokens[scenes, rng.integers(self.tokens.shape[1], size=recipe.batch)]
         tokens[dropped(recipe.batch, recipe.dropout, rng)] = self.words.empty
         latents = torch.from_numpy(self.latents.read(scenes, chosen)).to(self.device).float() / self.latents.std
-        counts = face_counts(self.latents.faces(scenes, chosen), self.latents.side, recipe.face_weight)
-        tokens_of, times, counted = (torch.from_numpy(each).to(self.device) for each in (tokens, timesteps, counts))
+        faces, subjects = (self.latents.boxes(name, scenes, chosen) for name in ("face", "subject"))
+        weights = counts(faces, subjects, self.latents.side, recipe)
+        tokens_of, times, counted = (torch.from_numpy(each).to(self.device) for each in (tokens, timesteps, weights))
         return latents, tokens_of, times, counted
 
     def step(self, index: int, progress: float, share: float) -> dict[str, Tensor]:
