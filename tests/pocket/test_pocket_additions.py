@@ -8,19 +8,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("skia", reason="drawings need skia-python (hires[train])")
 
 from typer.testing import CliRunner
 
 from hires.commands.additions import app
-from hires.models.checkpoint import load_checkpoint
+from hires.models.checkpoint import Placement, load_checkpoint
+from hires.models.controlnet import load_controlnet
 from hires.models.lora import apply_lora, open_lora
 from hires.pocket import BUILT_IN_FOLDER, BUILT_IN_NAME, train_model
 from hires.pocket.additions import (
     EMBEDDING_NAME,
     LORA_NAME,
     NAME,
+    TILE_NAME,
+    ControlBeside,
     EmbeddingBeside,
     LoraBeside,
     WordsWithVectors,
@@ -30,7 +35,7 @@ from hires.pocket.additions import (
 from hires.pocket.captions import tags
 from hires.pocket.drawing import draw
 from hires.pocket.export import FORMAT, write
-from hires.pocket.lessons import CHARACTER, HERS, as_character, character_caption
+from hires.pocket.lessons import CHARACTER, HERS, as_character, character_caption, coarse
 from hires.pocket.scene import random_scene
 from hires.pocket.woodcut import INK, MIDDLE, PAPER, woodcut
 from hires.pocket.words import Words
@@ -119,8 +124,57 @@ def test_an_embedding_beside_the_model_reads_its_vectors(tmp_path: Path) -> None
     assert torch.allclose(named, said, atol=1e-6)
 
 
+def test_a_controlnet_beside_the_model_is_the_file_loaded(tmp_path: Path) -> None:
+    base = read_base(None, CPU, False)
+    beside = ControlBeside(base.model, 0)
+    generator = torch.Generator().manual_seed(0)
+    noisy, hint = torch.randn(2, 4, 8, 8, generator=generator), torch.rand(2, 3, 64, 64, generator=generator)
+    tokens, times = torch.from_numpy(base.words.tokens(["1girl, beach", "1boy"])), torch.tensor([300, 300])
+    with torch.no_grad():
+        before = base.model(noisy, times, tokens)
+        assert torch.equal(beside(noisy, times, tokens, hint), before), "it begins as no change"
+        for zero in (*beside.control.controlnet_down_blocks, beside.control.controlnet_mid_block):
+            zero.weight.normal_(generator=generator).mul_(0.02)
+        beside.control.controlnet_cond_embedding.conv_out.weight.normal_(generator=generator).mul_(0.05)
+        told, other = (beside(noisy, times, tokens, each) for each in (hint, 1 - hint))
+    assert not torch.allclose(told, before, atol=1e-2) and not torch.allclose(told, other, atol=1e-3)
+    write(beside.tensors(), tmp_path / "tile.safetensors", FORMAT | beside.facts())
+    checkpoint = load_checkpoint(BUILT_IN_FOLDER / "checkpoints" / BUILT_IN_NAME)
+    assert checkpoint.model is not None
+    net = load_controlnet(tmp_path / "tile.safetensors", Placement(), "tile")
+    with torch.no_grad():
+        context = base.model.text(input_ids=tokens)[0]
+        more = net.residuals(noisy, times, context, None, hint)
+        down = tuple(more.skips[number] for number in range(len(more.skips)))
+        found = checkpoint.model.unet(
+            noisy,
+            times,
+            encoder_hidden_states=context,
+            down_block_additional_residuals=down,
+            mid_block_additional_residual=more.middle,
+        ).sample
+    assert torch.allclose(found, told, atol=2e-2)
+
+
+@given(seed=st.integers(0, 10**6))
+def test_a_hint_is_a_coarse_copy(seed: int) -> None:
+    picture = draw(random_scene(seed % 50), 64, 64)
+    hint = coarse(picture, np.random.default_rng(seed))
+    assert hint.shape == (3, 64, 64) and hint.dtype == np.float32 and hint.min() >= 0 and hint.max() <= 1
+    true = picture.transpose(2, 0, 1) / 255
+    blocks = [each.reshape(3, 4, 16, 4, 16).mean((2, 4)) for each in (hint, true)]
+    assert np.abs(blocks[0] - blocks[1]).max() < 0.15, "the same picture"
+    steps = [np.abs(np.diff(each, axis=2)).mean() for each in (hint, true)]
+    assert steps[0] < steps[1], "but with less in it"
+
+
 @pytest.mark.parametrize(
-    ("command", "file"), [("lora", f"loras/{LORA_NAME}"), ("embedding", f"embeddings/{EMBEDDING_NAME}")]
+    ("command", "file"),
+    [
+        ("lora", f"loras/{LORA_NAME}"),
+        ("embedding", f"embeddings/{EMBEDDING_NAME}"),
+        ("control", f"controlnet/{TILE_NAME}"),
+    ],
 )
 def test_commands_train_write_and_go_on(
     command: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -270,10 +270,11 @@ def test_boxes_are_where_the_face_is(drawings: Shards, vae_folder: Path, tmp_pat
 
 def test_the_loss_counts_faces_and_the_curve_does_not(drawings: Shards, vae_folder: Path, tmp_path: Path) -> None:
     stage = model_stage(drawings, vae_folder, tmp_path)
-    latents, tokens, timesteps, counts = stage.batch(0)
-    plain, without = stage.part(latents, latents, timesteps, tokens, torch.ones_like(counts))
-    errors, gradients = stage.part(latents, latents, timesteps, tokens, counts)
-    double, doubled = stage.part(latents, latents, timesteps, tokens, 2 * torch.ones_like(counts))
+    batch = stage.batch(0)
+    ones, shared = torch.ones_like(batch.counts), (batch.latents, batch.latents, batch.timesteps, batch.tokens)
+    plain, without = stage.part(*shared, ones)
+    errors, gradients = stage.part(*shared, batch.counts)
+    double, doubled = stage.part(*shared, 2 * ones)
     assert torch.equal(errors, plain) and torch.equal(errors, double)
     known = [pair for pair in zip(without, doubled, gradients, strict=True) if pair[0] is not None]
     assert all(torch.allclose(2 * one, two, rtol=1e-4, atol=1e-9) for one, two, _ in known if two is not None)
@@ -297,9 +298,9 @@ def test_the_share_of_dropped_captions() -> None:
 
 def test_a_dropped_caption_is_the_empty_one(drawings: Shards, vae_folder: Path, tmp_path: Path) -> None:
     stage = model_stage(drawings, vae_folder, tmp_path)
-    _, kept, *_ = stage.batch(0)
+    kept = stage.batch(0).tokens
     stage.recipe = ModelRecipe(batch=4, dropout=1.0, sizes=TINY)
-    _, tokens, *_ = stage.batch(0)
+    tokens = stage.batch(0).tokens
     assert np.array_equal(tokens.numpy(), np.tile(stage.words.empty, (4, 1)))
     assert not torch.equal(kept, tokens)
 

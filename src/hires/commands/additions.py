@@ -1,4 +1,4 @@
-"""`hires pocket train lora`, `embedding`: small files beside the built-in model, trained on its frozen weights."""
+"""`hires pocket train lora`, `embedding`, `control`: files beside the built-in model, trained on its frozen weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-LORA, EMBEDDING = "lora", "embedding"
+LORA, EMBEDDING, CONTROL = "lora", "embedding", "control"
 
 Of = Annotated[Path | None, typer.Option("--checkpoint", help="The model that it is for [the built-in one].")]
 Count = Annotated[int, typer.Option(min=1, help="Scenes to draw, three pictures each.")]
@@ -32,9 +32,9 @@ def learn(
     from hires.pocket.training import read_checkpoint
 
     recipe = ModelRecipe(seed=run.seed, batch=run.batch, threads=threads, optimizer=optimizer)
-    run.train(ModelStage(lessons.latents, lessons.words, base.vae, recipe, run.where, beside), name)
+    run.train(ModelStage(lessons.latents, lessons.words, base.vae, recipe, run.where, beside, lessons.shown), name)
     beside.load_state_dict(read_checkpoint(run.out / name)["learners"]["model"]["average"])
-    write(beside.tensors(), file, FORMAT)
+    write(beside.tensors(), file, FORMAT | beside.facts())
     typer.echo(f"{file} ({file.stat().st_size / 1e3:.1f} kB)")
 
 
@@ -81,3 +81,27 @@ def embedding(
     file = (to or run.out / EXPORT) / "embeddings" / EMBEDDING_NAME
     recipe = Recipe(rate=5e-3, weight_decay=0.0, average=0.98)
     learn(run, base, lessons, beside, recipe, threads, EMBEDDING, file)
+
+
+@stage_command(steps=2000, batch=32, sheet_every=500)
+def control(
+    run: Run,
+    checkpoint: Of = None,
+    scenes: Count = 1500,
+    short: Short = False,
+    threads: Threads = 1,
+    to: To = None,
+) -> None:
+    """Train a tile ControlNet, led by a coarse picture, and write it as controlnet/hires-pocket-tile.safetensors."""
+    from hires.pocket.additions import TILE_NAME, ControlBeside, read_base
+    from hires.pocket.lessons import lessons_of_tiles
+    from hires.pocket.short import shorten
+    from hires.pocket.training import Recipe
+
+    base = read_base(checkpoint, run.where, short)
+    lessons = lessons_of_tiles(base, scenes, run.seed, run.where)
+    beside = ControlBeside(base.model, run.seed).to(run.where)
+    if short:
+        shorten(beside)
+    file = (to or run.out / EXPORT) / "controlnet" / TILE_NAME
+    learn(run, base, lessons, beside, Recipe(rate=1e-3, average=0.995), threads, CONTROL, file)

@@ -1,10 +1,11 @@
-"""What is trained beside a frozen model: a LoRA (of a style), and an embedding (of a character).
+"""What is trained beside a frozen model: a LoRA (of a style), an embedding (of a character), a ControlNet (of tiles).
 
-Both stand in the place of the network that the model's training trains, and answer as the model with them would.
+Each stands in the place of the network that the model's training trains, and answers as the model with it would.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, ControlNetModel
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from hires.models.export import unet_facts
 from hires.models.native import native_size
+from hires.models.sizes import METADATA_KEY
 from hires.pocket import BUILT_IN_FOLDER, BUILT_IN_NAME
 from hires.pocket.captions import known_phrases
 from hires.pocket.short import shorten
@@ -29,6 +32,9 @@ from hires.text.tokenizer import CHUNK, END, ROOM, START, tokenize
 NAME = "hires-pocket-mika"
 """What the embedding is called in captions."""
 LORA_NAME, EMBEDDING_NAME = "hires-pocket-woodcut.safetensors", f"{NAME}.safetensors"
+TILE_NAME = "hires-pocket-tile.safetensors"
+HINT_WIDTHS = (16, 32, 64, 64)
+"""Of the layers that bring a ControlNet's hint down to latent size."""
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2")
 """The linear maps of transformer blocks that a LoRA changes, as kohya's trainer does."""
 
@@ -95,6 +101,10 @@ class LoraBeside(nn.Module):
             found[f"{stem}.alpha"] = torch.tensor(float(self.rank))
         return found
 
+    def facts(self) -> dict[str, str]:
+        """Metadata: the tensors tell all."""
+        return {}
+
 
 class EmbeddingBeside(nn.Module):
     """A frozen model with words of its own (textual inversion, Gal et al. 2022), after all others in the table."""
@@ -119,8 +129,49 @@ class EmbeddingBeside(nn.Module):
         """The file's tensor, in the web UI's name."""
         return {"emb_params": self.vectors.detach().float()}
 
+    def facts(self) -> dict[str, str]:
+        """Metadata: the tensor tells all."""
+        return {}
 
-Beside = LoraBeside | EmbeddingBeside
+
+class ControlBeside(nn.Module):
+    """A frozen model with a ControlNet (Zhang et al. 2023), which begins as a copy of its UNet's first half."""
+
+    def __init__(self, base: TextAndUnet, seed: int) -> None:
+        super().__init__()
+        self.base = [base.requires_grad_(False)]
+        self.control = ControlNetModel.from_unet(base.unet, conditioning_embedding_out_channels=HINT_WIDTHS)
+        stem, generator = self.control.controlnet_cond_embedding, torch.Generator().manual_seed(seed)
+        for layer in (stem.conv_in, *stem.blocks):
+            nn.init.kaiming_normal_(layer.weight, generator=generator)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, hint: Tensor) -> Tensor:
+        """The noise, as `TextAndUnet` tells it, led by hints (batch, 3, 8 h, 8 w) in 0..1."""
+        (base,) = self.base
+        context = base.text(input_ids=tokens)[0]
+        down, middle = self.control(noisy, timesteps, context, hint, return_dict=False)
+        noise: Tensor = base.unet(
+            noisy,
+            timesteps,
+            encoder_hidden_states=context,
+            down_block_additional_residuals=down,
+            mid_block_additional_residual=middle,
+            return_dict=False,
+        )[0]
+        return noise
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The file's tensors, in diffusers' names."""
+        return {name: value.detach().half() for name, value in self.control.state_dict().items()}
+
+    def facts(self) -> dict[str, str]:
+        """Metadata: what the tensors cannot tell."""
+        (base,) = self.base
+        return {METADATA_KEY: json.dumps({"unet": unet_facts(base.unet)})}
+
+
+Beside = LoraBeside | EmbeddingBeside | ControlBeside
 
 
 class WordsWithVectors(Words):

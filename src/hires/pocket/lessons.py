@@ -1,4 +1,5 @@
-"""What is learned beside the model: drawings printed in a style, and drawings of one character under her name."""
+"""What is learned beside the model: drawings printed in a style, drawings of one character under her name, and
+drawings led by a coarse copy of them."""
 
 from __future__ import annotations
 
@@ -9,13 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import nn
 
 from hires.pocket.additions import NAME, Base, WordsWithVectors
 from hires.pocket.captions import caption
+from hires.pocket.degrade import KERNELS
 from hires.pocket.latents import HeldLatents
 from hires.pocket.scene import Scene, random_scene
 from hires.pocket.shards import views
+from hires.pocket.train_model import Shown
 from hires.pocket.train_vae import as_signed, latent_mean
 from hires.pocket.woodcut import woodcut
 from hires.pocket.words import Words
@@ -36,10 +40,11 @@ HERS = ("hair", "braid", "glasses", "dress", "red eyes")
 
 @dataclass(frozen=True)
 class Lessons:
-    """Encoded drawings with their captions, and the words that these are written in."""
+    """Encoded drawings with their captions, the words that these are written in, and what is shown beside them."""
 
     latents: HeldLatents
     words: Words
+    shown: Shown = lambda scenes, views, rng: ()
 
 
 def lessons_of_style(base: Base, scenes: int, seed: int, device: torch.device) -> Lessons:
@@ -60,6 +65,31 @@ def lessons_of_character(base: Base, scenes: int, vectors: int, seed: int, devic
     pictures = drawn_views(chosen, base.size)
     words = WordsWithVectors(base.words, vectors)
     return Lessons(HeldLatents(encoded(base.vae, pictures, device), captions), words)
+
+
+def lessons_of_tiles(base: Base, scenes: int, seed: int, device: torch.device) -> Lessons:
+    """Drawings of `scenes` scenes under the ordinary captions, each led by a coarse copy of itself."""
+    chosen = [random_scene(STYLE_FROM + seed + index) for index in range(scenes)]
+    pictures = np.stack(list(drawn_views(chosen, base.size)))
+    captions = [[caption(scene, np.random.default_rng([scene.seed, 3]))] for scene in chosen]
+
+    def shown(
+        which: NDArray[np.int64], views: NDArray[np.int64], rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], ...]:
+        return (np.stack([coarse(picture, rng) for picture in pictures[which, views]]),)
+
+    return Lessons(HeldLatents(encoded(base.vae, pictures, device), captions), base.words, shown)
+
+
+def coarse(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:
+    """A picture (height, width, 3) made 2 to 8 times smaller by one kernel and large again by another, as a hint
+    (3, height, width) in 0..1: what a tile of an enlarged picture looks like before it is drawn over."""
+    height, width = picture.shape[:2]
+    factor = float(2 ** rng.uniform(1, 3))
+    down, up = (KERNELS[tuple(KERNELS)[int(rng.integers(len(KERNELS)))]] for _ in range(2))
+    small = Image.fromarray(picture).resize((max(1, round(width / factor)), max(1, round(height / factor))), down)
+    large = np.asarray(small.resize((width, height), up), np.float32) / 255
+    return np.ascontiguousarray(large.transpose(2, 0, 1))
 
 
 def as_character(scene: Scene) -> Scene:

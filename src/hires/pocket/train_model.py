@@ -10,7 +10,7 @@ the same, but a face is right or wrong by a few cells, which a plain mean hardly
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -32,6 +32,10 @@ from hires.pocket.words import Words
 TIMESTEPS = 1000
 MOST_WEIGHT = 5.0
 """Loss weight min(SNR, 5) / SNR (Hang et al. 2023)."""
+
+
+Shown = Callable[[NDArray[np.int64], NDArray[np.int64], np.random.Generator], tuple[NDArray[np.float32], ...]]
+"""Of the scenes and views of a batch: what the network is given after the captions, (batch, ...) each."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,18 @@ class TextAndUnet(nn.Module):
         return noise
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Latents (batch, 4, h, w) of unit deviation, tokens (batch, 77), timesteps (batch,), what the cells count
+    (batch, 1, h, w), and what the network is shown beside (batch entries each)."""
+
+    latents: Tensor
+    tokens: Tensor
+    timesteps: Tensor
+    counts: Tensor
+    shown: tuple[Tensor, ...] = ()
+
+
 class ModelStage:
     """Training on `latents`; `vae` decodes the contact sheets."""
 
@@ -121,9 +137,12 @@ class ModelStage:
         recipe: ModelRecipe,
         device: torch.device,
         start: nn.Module | None = None,
+        shown: Shown = lambda scenes, views, rng: (),
     ) -> None:
-        """`start` is trained further, in the place of random weights: a `TextAndUnet`, or what answers as one."""
+        """`start` is trained further, in the place of random weights: a `TextAndUnet`, or what answers as one. `shown`
+        gives what it is told of the pictures beside captions."""
         self.latents, self.words, self.recipe, self.device = latents, words, recipe, device
+        self.shown = shown
         self.vae = vae.to(device).eval()
         network = start or TextAndUnet(recipe.sizes, len(words))
         if start is None:
@@ -152,9 +171,8 @@ class ModelStage:
             "latent_std": self.latents.std,
         }
 
-    def batch(self, index: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Latents (batch, 4, h, w) of unit deviation, tokens (batch, 77) and timesteps (batch,) of step `index`, and
-        what its cells count (batch, 1, h, w)."""
+    def batch(self, index: int) -> Batch:
+        """The samples of step `index`."""
         recipe = self.recipe
         rng = np.random.default_rng([recipe.seed, index])
         timesteps = stratified_timesteps(recipe.batch, rng)
@@ -165,17 +183,22 @@ class ModelStage:
         latents = torch.from_numpy(self.latents.read(scenes, chosen)).to(self.device).float() / self.latents.std
         faces, subjects = (self.latents.boxes(name, scenes, chosen) for name in ("face", "subject"))
         weights = counts(faces, subjects, self.latents.side, recipe)
-        tokens_of, times, counted = (torch.from_numpy(each).to(self.device) for each in (tokens, timesteps, weights))
-        return latents, tokens_of, times, counted
+        shown = self.shown(scenes, chosen, rng)
+        words, times, counted, *more = (
+            torch.from_numpy(each).to(self.device) for each in (tokens, timesteps, weights, *shown)
+        )
+        return Batch(latents, words, times, counted, tuple(more))
 
     def step(self, index: int, progress: float, share: float) -> dict[str, Tensor]:
         """Predict the noise; the curves tell low, middle and high noise apart."""
-        latents, tokens, timesteps, counts = self.batch(index)
+        batch = self.batch(index)
+        timesteps = batch.timesteps
         generator = step_generator(self.recipe.seed, index, self.device)
-        noise = torch.randn(latents.shape, generator=generator, device=self.device)
+        noise = torch.randn(batch.latents.shape, generator=generator, device=self.device)
         alpha = self.alphas[timesteps][:, None, None, None]
-        noisy = (alpha.sqrt() * latents + (1 - alpha).sqrt() * noise).contiguous(memory_format=torch.channels_last)
-        parts = [one.chunk(self.recipe.threads) for one in (noisy, noise, timesteps, tokens, counts)]
+        noisy = alpha.sqrt() * batch.latents + (1 - alpha).sqrt() * noise
+        whole = (noisy.contiguous(memory_format=torch.channels_last), noise, timesteps, batch.tokens, batch.counts)
+        parts = [one.chunk(self.recipe.threads) for one in (*whole, *batch.shown)]
         results = list(self.beside.map(self.part, *parts))
         errors = torch.cat([one for one, _ in results])
         norm = self.learner.update_by([gradients for _, gradients in results], share, index)
@@ -183,11 +206,11 @@ class ModelStage:
         return {"loss": loss, "error": errors.mean(), "gradient": norm} | by_noise(errors, timesteps)
 
     def part(
-        self, noisy: Tensor, noise: Tensor, timesteps: Tensor, tokens: Tensor, counts: Tensor
+        self, noisy: Tensor, noise: Tensor, timesteps: Tensor, tokens: Tensor, counts: Tensor, *shown: Tensor
     ) -> tuple[Tensor, list[Tensor | None]]:
         """A part of a batch: the errors (part,) of its samples, and the gradients of its share of the batch's loss."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            predicted = self.learner.network(noisy, timesteps, tokens).float()
+            predicted = self.learner.network(noisy, timesteps, tokens, *shown).float()
         squared = (predicted - noise).square()
         errors, counted = squared.detach().mean((1, 2, 3)), (counts * squared).mean((1, 2, 3))
         loss = (counted * snr_weight(self.alphas[timesteps])).sum() / self.recipe.batch
@@ -199,8 +222,11 @@ class ModelStage:
         tokens = torch.from_numpy(self.words.tokens(captions)).to(self.device)
         side = self.latents.side
         noise = torch.randn(16, LATENT_CHANNELS, side, side, generator=torch.Generator().manual_seed(1))
-        network = self.learner.average
-        latents = ddim(network, noise.to(self.device), tokens, self.words.empty, self.alphas, self.recipe.guidance)
+        scenes = np.arange(16) % len(self.latents)
+        shown = self.shown(scenes, np.zeros(16, np.int64), np.random.default_rng(self.recipe.seed))
+        network, more = self.learner.average, [torch.from_numpy(each).to(self.device) for each in shown]
+        guidance = self.recipe.guidance
+        latents = ddim(network, noise.to(self.device), tokens, self.words.empty, self.alphas, guidance, shown=more)
         with torch.inference_mode():
             pixels = [decode(self.vae, part * self.latents.std) for part in latents.split(4)]
         pictures = from_signed(torch.cat(pixels))
@@ -228,14 +254,16 @@ def ddim(
     alphas: Tensor,
     guidance: float,
     steps: int = 25,
+    shown: Sequence[Tensor] = (),
 ) -> Tensor:
-    """Deterministic DDIM (Song et al. 2020) with classifier-free guidance from noise (batch, 4, h, w)."""
+    """Deterministic DDIM (Song et al. 2020) with classifier-free guidance from noise (batch, 4, h, w). What is `shown`
+    to the network beside captions has `batch` entries each."""
     blank = torch.from_numpy(empty).to(tokens.device).expand_as(tokens)
-    both = torch.cat([blank, tokens])
+    both, twice = torch.cat([blank, tokens]), [torch.cat([one, one]) for one in shown]
     times: Sequence[int] = np.linspace(TIMESTEPS - 1, 0, steps + 1).round().astype(int).tolist()
     for now, after in pairwise(times):
         timesteps = torch.full((len(both),), now, device=latents.device)
-        uncond, cond = network(torch.cat([latents, latents]), timesteps, both).chunk(2)
+        uncond, cond = network(torch.cat([latents, latents]), timesteps, both, *twice).chunk(2)
         noise = uncond + guidance * (cond - uncond)
         clean = (latents - (1 - alphas[now]).sqrt() * noise) / alphas[now].sqrt()
         latents = alphas[after].sqrt() * clean + (1 - alphas[after]).sqrt() * noise
