@@ -19,6 +19,7 @@ from hires.commands.additions import app
 from hires.models.checkpoint import Placement, load_checkpoint
 from hires.models.controlnet import load_controlnet
 from hires.models.lora import apply_lora, open_lora
+from hires.models.native import native_size
 from hires.pocket import BUILT_IN_FOLDER, BUILT_IN_NAME, train_model
 from hires.pocket.additions import (
     EMBEDDING_NAME,
@@ -35,6 +36,7 @@ from hires.pocket.additions import (
 from hires.pocket.captions import tags
 from hires.pocket.drawing import draw
 from hires.pocket.export import FORMAT, write
+from hires.pocket.inpainting import INPAINTING_NAME, InpaintBeside, hole, in_cells, lessons_of_holes
 from hires.pocket.lessons import CHARACTER, HERS, as_character, character_caption, coarse
 from hires.pocket.scene import random_scene
 from hires.pocket.woodcut import INK, MIDDLE, PAPER, woodcut
@@ -156,6 +158,62 @@ def test_a_controlnet_beside_the_model_is_the_file_loaded(tmp_path: Path) -> Non
     assert torch.allclose(found, told, atol=2e-2)
 
 
+def test_a_model_that_fills_holes_is_the_file_loaded(tmp_path: Path) -> None:
+    base = read_base(None, CPU, False)
+    beside = InpaintBeside(base)
+    generator = torch.Generator().manual_seed(0)
+    noisy, known = torch.randn(2, 4, 8, 8, generator=generator), torch.randn(2, 4, 8, 8, generator=generator)
+    mask = (torch.rand(2, 1, 8, 8, generator=generator) < 0.5).float()
+    tokens, times = torch.from_numpy(base.words.tokens(["1girl, beach", "1boy"])), torch.tensor([300, 300])
+    more = torch.cat([mask, known], 1)
+    with torch.no_grad():
+        assert torch.allclose(beside(noisy, times, tokens, more), base.model(noisy, times, tokens), atol=1e-5)
+        beside.unet.conv_in.weight[:, 4:].normal_(generator=generator).mul_(0.1)
+        told = beside(noisy, times, tokens, more)
+    path = tmp_path / "holes.safetensors"
+    write(beside.tensors(), path, FORMAT | beside.facts())
+    loaded, known_size = load_checkpoint(path), native_size(path, "sd1")
+    assert loaded.model is not None and loaded.model.in_channels == 9 and known_size == base.size
+    with torch.no_grad():
+        context = base.model.text(input_ids=tokens)[0]
+        found = loaded.model.predict(torch.cat([noisy, more], 1), times, context)
+    assert torch.allclose(found, told, atol=2e-2)
+    before = load_checkpoint(BUILT_IN_FOLDER / "checkpoints" / BUILT_IN_NAME)
+    assert loaded.vae is not None and before.vae is not None
+    assert all(torch.equal(a, b) for a, b in zip(loaded.vae.vae.parameters(), before.vae.vae.parameters(), strict=True))
+
+
+def test_lessons_of_holes_show_the_picture_without_what_is_to_be_drawn() -> None:
+    base = read_base(None, CPU, False)
+    lessons = lessons_of_holes(base, 3, 0, CPU)
+    which, views = np.arange(3).repeat(3), np.tile(np.arange(3), 3)
+    (beside,) = lessons.shown(which, views, np.random.default_rng(0))
+    true = lessons.latents.read(which, views).astype(np.float32)
+    mask, known = beside[:, :1], beside[:, 1:]
+    assert beside.shape == (9, 5, base.size // 8, base.size // 8) and set(np.unique(mask)) == {0.0, 1.0}
+    for each, hidden, seen in zip(mask[:, 0], true, known, strict=True):
+        away = np.abs(hidden - seen).mean(0)
+        far = ~widened(each)
+        if each.all():
+            assert np.ptp(seen, axis=(1, 2)).max() < np.ptp(hidden, axis=(1, 2)).max()
+        elif far.any():
+            assert away[far].mean() < 0.5 * away[each == 1].mean(), "what is outside of the hole is there"
+
+
+def widened(mask: np.ndarray) -> np.ndarray:
+    """The cells that the mask has within two of them."""
+    return np.asarray(torch.nn.functional.max_pool2d(torch.from_numpy(mask)[None], 5, 1, 2)[0]) > 0
+
+
+@given(seed=st.integers(0, 10**6))
+def test_masks_in_cells_are_their_pixels_majority(seed: int) -> None:
+    made = hole(64, np.random.default_rng(seed))
+    cells = in_cells(made[None])[0]
+    for row, column in np.ndindex(8, 8):
+        share = made[8 * row : 8 * row + 8, 8 * column : 8 * column + 8].mean()
+        assert cells[row, column] == (share >= 0.5)
+
+
 @given(seed=st.integers(0, 10**6))
 def test_a_hint_is_a_coarse_copy(seed: int) -> None:
     picture = draw(random_scene(seed % 50), 64, 64)
@@ -174,6 +232,7 @@ def test_a_hint_is_a_coarse_copy(seed: int) -> None:
         ("lora", f"loras/{LORA_NAME}"),
         ("embedding", f"embeddings/{EMBEDDING_NAME}"),
         ("control", f"controlnet/{TILE_NAME}"),
+        ("inpainting", f"checkpoints/{INPAINTING_NAME}"),
     ],
 )
 def test_commands_train_write_and_go_on(

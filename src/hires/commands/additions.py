@@ -1,4 +1,4 @@
-"""`hires pocket train lora`, `embedding`, `control`: files beside the built-in model, trained on its frozen weights."""
+"""`hires pocket train lora`, `embedding`, `control`, `inpainting`: files beside the built-in one."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from hires.commands.measures import app
 from hires.commands.stages import EXPORT, Run, Short, Threads, To, stage_command
 
 if TYPE_CHECKING:
-    from hires.pocket.additions import Base, Beside
+    from hires.pocket.additions import Base, ControlBeside, EmbeddingBeside, LoraBeside
+    from hires.pocket.inpainting import InpaintBeside
     from hires.pocket.lessons import Lessons
     from hires.pocket.training import Recipe
 
+    Beside = LoraBeside | EmbeddingBeside | ControlBeside | InpaintBeside
+
 __all__ = ["app"]
 
-LORA, EMBEDDING, CONTROL = "lora", "embedding", "control"
+LORA, EMBEDDING, CONTROL, INPAINTING = "lora", "embedding", "control", "inpainting"
 
 Of = Annotated[Path | None, typer.Option("--checkpoint", help="The model that it is for [the built-in one].")]
 Count = Annotated[int, typer.Option(min=1, help="Scenes to draw, three pictures each.")]
@@ -105,3 +108,27 @@ def control(
         shorten(beside)
     file = (to or run.out / EXPORT) / "controlnet" / TILE_NAME
     learn(run, base, lessons, beside, Recipe(rate=1e-3, average=0.995), threads, CONTROL, file)
+
+
+@stage_command(steps=2000, batch=32, sheet_every=500)
+def inpainting(
+    run: Run,
+    checkpoint: Of = None,
+    scenes: Count = 1500,
+    short: Short = False,
+    threads: Threads = 1,
+    to: To = None,
+) -> None:
+    """Train a version of nine channels, which fills holes: checkpoints/hires-pocket-inpainting.safetensors."""
+    from hires.pocket.additions import read_base
+    from hires.pocket.inpainting import INPAINTING_NAME, InpaintBeside, lessons_of_holes
+    from hires.pocket.short import shorten
+    from hires.pocket.training import Recipe
+
+    base = read_base(checkpoint, run.where, short)
+    lessons = lessons_of_holes(base, scenes, run.seed, run.where)
+    beside = InpaintBeside(base).to(run.where)
+    if short:
+        shorten(beside)
+    file = (to or run.out / EXPORT) / "checkpoints" / INPAINTING_NAME
+    learn(run, base, lessons, beside, Recipe(rate=4e-4, muon_rate=1e-3, average=0.995), threads, INPAINTING, file)

@@ -43,6 +43,7 @@ TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2")
 class Base:
     """A checkpoint's networks to train beside, the words that our captions have, and the model's own size in pixels."""
 
+    path: Path
     model: TextAndUnet
     vae: AutoencoderKL
     words: Words
@@ -57,7 +58,7 @@ def read_base(path: Path | None, device: torch.device, short: bool) -> Base:
     model, vae = started_model(checkpoint, words).to(device), started_vae(checkpoint).to(device)
     if short:
         shorten(model)
-    return Base(model, vae.eval().requires_grad_(False), words, native_size(path, "sd1"))
+    return Base(path, model, vae.eval().requires_grad_(False), words, native_size(path, "sd1"))
 
 
 def word_table(base: TextAndUnet) -> str:
@@ -169,9 +170,6 @@ class ControlBeside(nn.Module):
         """Metadata: what the tensors cannot tell."""
         (base,) = self.base
         return {METADATA_KEY: json.dumps({"unet": unet_facts(base.unet)})}
-
-
-Beside = LoraBeside | EmbeddingBeside | ControlBeside
 
 
 class WordsWithVectors(Words):
