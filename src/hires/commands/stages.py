@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from inspect import Parameter
@@ -53,6 +53,8 @@ FLAGS: dict[str, Any] = {
     "sheet_every": Annotated[int, typer.Option(min=1, help="Steps between contact sheets.")],
 }
 """The flags that every stage has."""
+KNOWN: dict[str, Any] = {"out": Path("training"), "minutes": None, "device": "auto", "resume": True, "seed": 0}
+"""What they are where they are not given."""
 
 
 @dataclass(frozen=True)
@@ -83,20 +85,20 @@ class Run:
         typer.echo(f"{done} of {self.steps} steps are done: {folder}")
 
 
-def stage_command(*, steps: int, batch: int, sheet_every: int) -> Callable[[Command], Command]:
-    """A command of `train` with every stage's flags before its own, of which it is given a `Run`, as `run`."""
-    known = {
-        "out": Path("training"), "steps": steps, "minutes": None, "device": "auto", "resume": True, "seed": 0,
-        "batch": batch, "sheet_every": sheet_every,
-    }  # fmt: skip
-    shared = [Parameter(name, Parameter.KEYWORD_ONLY, default=known[name], annotation=FLAGS[name]) for name in FLAGS]
+def stage_command(
+    kind: type[Run] = Run, flags: Mapping[str, Any] = FLAGS, **known: Any
+) -> Callable[[Command], Command]:
+    """A command of `train` with these flags before its own, of which it is given a `kind` of run, as `run`. `known`
+    are values for where they are not given."""
+    known = KNOWN | known
+    shared = [Parameter(name, Parameter.KEYWORD_ONLY, default=known[name], annotation=flags[name]) for name in flags]
 
     def with_flags(command: Command) -> Command:
         own = own_flags(command, "run")
 
         def run(**given: Any) -> None:
             with door() as stop:
-                command(Run(**{name: given.pop(name) for name in FLAGS}, stop=stop), **given)
+                command(kind(**{name: given.pop(name) for name in flags}, stop=stop), **given)
 
         return train_app.command()(told_as(run, command, [*shared, *own]))
 
