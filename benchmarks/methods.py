@@ -1,6 +1,6 @@
 """One base picture made large by each method, on one labelled sheet with a table of what each cost and gave.
 
-python -m benchmarks.methods --out methods                     the built-in model, 512 -> 1024, four seeds
+python -m benchmarks.methods --out methods                     the built-in model, 640 -> 1280, four seeds
 python -m benchmarks.methods --out methods --only "SD upscale" --denoise 0.5
 
 Each method runs in a process of its own. Every picture is kept, so a run that was stopped goes on.
@@ -32,8 +32,8 @@ from hires.settings import load_settings
 from hires.tiling.seams import seam_index
 
 PROMPT = "1girl, blonde hair, hat, smile, upper body, flower field"
-FIRST, TWICE, MIDDLE, LARGE = 128, 256, 512, 1024
-TILE, CELL = 256, 8
+FIRST, TWICE, MIDDLE, LARGE = 160, 320, 640, 1280
+TILE, CELL = 320, 8
 STEPS = 20
 CROP = 320
 INK, PAPER = (40, 40, 46), "white"

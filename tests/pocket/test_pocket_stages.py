@@ -25,6 +25,7 @@ from hires.pocket.latents import encode_shards
 from hires.pocket.networks import Sizes, build_vae, orthogonal, start_default, start_vae
 from hires.pocket.shards import Plan, Shards, shard_sizes, views, windows, write_shard, write_shards
 from hires.pocket.train_model import (
+    OFTEN,
     ModelRecipe,
     ModelStage,
     alphas_cumprod,
@@ -255,6 +256,21 @@ def test_cells_of_the_subject_count_more() -> None:
     assert found.shape == (2, 1, 4, 4)
     assert found[0, 0] == pytest.approx(np.array(inner) / np.mean(inner))
     assert np.all(found[1] == 1)
+
+
+def test_what_is_drawn_small_is_learned_more_often(
+    drawings: Shards, vae_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = model_stage(drawings, vae_folder, tmp_path)
+    framings = stage.latents.framings()
+    assert framings == [random_scene(PLAN.seed + scene).framing for scene in range(len(stage.latents))]
+    often = np.array([OFTEN[framing] for framing in framings])
+    assert stage.chances == pytest.approx(often / often.sum()) and len(set(often)) > 1
+    read, taken = stage.latents.read, []
+    monkeypatch.setattr(stage.latents, "read", lambda scenes, views: (taken.extend(scenes), read(scenes, views))[1])
+    for index in range(500):
+        stage.batch(index)
+    assert np.bincount(taken, minlength=8) / len(taken) == pytest.approx(stage.chances, abs=0.04)
 
 
 def test_boxes_are_where_the_face_is(drawings: Shards, vae_folder: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hires.errors import Interrupted
+from hires.pocket.drawing import random_scene
 from hires.pocket.networks import LATENT_CHANNELS
 from hires.pocket.shards import VIEWS, Shards
 from hires.pocket.train_vae import as_signed, latent_mean
@@ -86,6 +87,10 @@ class Latents:
         """Scenes."""
         return len(self._latents)
 
+    def framings(self) -> list[str]:
+        """Of each scene."""
+        return [random_scene(self.shards.plan.seed + scene).framing for scene in range(len(self))]
+
     def read(self, scenes: NDArray[np.int64], views: NDArray[np.int64]) -> NDArray[np.float16]:
         """(batch, 4, side, side), unscaled."""
         chosen: NDArray[np.float16] = self._latents[scenes, views]
@@ -109,6 +114,10 @@ class HeldLatents:
     def __len__(self) -> int:
         """Scenes."""
         return len(self.held)
+
+    def framings(self) -> list[str]:
+        """Of each scene: they are not known."""
+        return [""] * len(self)
 
     def read(self, scenes: NDArray[np.int64], chosen: NDArray[np.int64]) -> NDArray[np.float16]:
         """(batch, 4, side, side) of unit deviation."""

@@ -30,6 +30,9 @@ from hires.pocket.training import Learner, Recipe, step_generator
 from hires.pocket.words import Words
 
 TIMESTEPS = 1000
+OFTEN = {"close-up": 0.5, "upper body": 0.8, "cowboy shot": 1.6, "full body": 1.4}
+"""Small figures break first: of the first weights' pictures 44 % of cowboy shots, 28 % of full bodies, 9 % of upper
+bodies and 4 % of close-ups were not intact."""
 MOST_WEIGHT = 5.0
 """Loss weight min(SNR, 5) / SNR (Hang et al. 2023)."""
 
@@ -43,7 +46,8 @@ class ModelRecipe:
     """`dropout` is the share of samples with an empty caption; `enlarged` the share of samples below timestep
     `enlarged_below` that show an enlarged window. A cell of a face counts `face_weight` times, one of the rest of
     the subject `subject_weight` times. `threads`, on a CPU: so many parts of a batch are computed beside each other,
-    one thread each, which is quicker than several threads on one small operation after the other."""
+    one thread each, which is quicker than several threads on one small operation after the other. `often` says how
+    often a scene of each framing is taken, against the others."""
 
     seed: int = 0
     batch: int = 64
@@ -52,6 +56,7 @@ class ModelRecipe:
     enlarged_below: int = 650
     face_weight: float = 4.0
     subject_weight: float = 2.5
+    often: Mapping[str, float] = field(default_factory=lambda: OFTEN)
     guidance: float = 5.0
     threads: int = 1
     short: bool = False
@@ -152,6 +157,8 @@ class ModelStage:
         self.learner = Learner(network.to(device).to(memory_format=torch.channels_last), recipe.optimizer)
         self.alphas = alphas_cumprod().to(device)
         self.tokens = words.token_table(latents.captions)
+        often = np.array([recipe.often.get(framing, 1.0) for framing in latents.framings()])
+        self.chances = often / often.sum()
         self.beside = ThreadPoolExecutor(recipe.threads)
         if recipe.threads > 1:
             torch.set_num_threads(1)
@@ -176,7 +183,7 @@ class ModelStage:
         recipe = self.recipe
         rng = np.random.default_rng([recipe.seed, index])
         timesteps = stratified_timesteps(recipe.batch, rng)
-        scenes = rng.integers(len(self.latents), size=recipe.batch)
+        scenes = rng.choice(len(self.chances), recipe.batch, p=self.chances)
         chosen = choose_views(timesteps, self.latents.views, recipe, rng)
         tokens = self.tokens[scenes, rng.integers(self.tokens.shape[1], size=recipe.batch)]
         tokens[dropped(recipe.batch, recipe.dropout, rng)] = self.words.empty
