@@ -10,7 +10,7 @@ from typing import Any
 from hires.api import Drawn, Engine, OnEvent
 from hires.imaging.sheets import side_by_side
 from hires.metadata.files import write_numbered
-from hires.pocket import BUILT_IN_NAME
+from hires.pocket import BUILT_IN_NAME, GUIDANCE
 from hires.recipes.request import HiresFix, Txt2Img
 
 PROMPT = "1girl, pink hair, long hair, smile, beach, ocean, blue sky, upper body"
@@ -28,7 +28,7 @@ def run_demo(engine: Engine, display: DisplayFactory, prompt: str | None, seed: 
         checkpoint=BUILT_IN_NAME,
         seed=SEED if seed is None else seed,
         steps=20,
-        cfg=5.0,
+        cfg=GUIDANCE,
         sampler="DPM++ 2M",
         schedule="Karras",
     )

@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw
 from hires.api import Engine, HiresFix, Txt2Img
 from hires.errors import SettingError
 from hires.models.upscale import load_upscaler
-from hires.pocket import BUILT_IN_NAME, evaluate, upscaler
+from hires.pocket import BUILT_IN_NAME, GUIDANCE, evaluate, upscaler
 from hires.pocket.captions import caption, tags
 from hires.pocket.classifier import TagScore, shipped_classifier, tag_scores
 from hires.pocket.detector import one_intact, shipped_detector
@@ -46,7 +46,7 @@ class EvaluationPlan:
     seed: int = 0
     steps: int = 20
     hires_steps: int = 12
-    cfg: float = 7.0
+    cfg: float = GUIDANCE
     upscaler: str = "Latent"
 
 

@@ -13,7 +13,7 @@ import typer
 
 from hires.commands.additions import app
 from hires.commands.stages import door
-from hires.pocket import BUILT_IN_NAME
+from hires.pocket import BUILT_IN_NAME, GUIDANCE
 
 if TYPE_CHECKING:
     from hires.api import Engine
@@ -48,7 +48,7 @@ def evaluate(
     seed: Seed = 0,
     steps: Steps = 20,
     hires_steps: Annotated[int, typer.Option(min=1, help="Steps of a second pass.")] = 12,
-    cfg: Cfg = 7.0,
+    cfg: Cfg = GUIDANCE,
     upscaler: Annotated[str, typer.Option(help="Upscaler of the second pass.")] = "Latent",
     denoise: Annotated[
         list[float] | None, typer.Option(min=0, max=1, help="Denoising strengths to try at 2x; may be repeated.")
@@ -75,7 +75,7 @@ def sheet(
     seed: Seed = 0,
     columns: Annotated[int, typer.Option(min=1, help="Pictures in a row.")] = 8,
     steps: Steps = 20,
-    cfg: Cfg = 7.0,
+    cfg: Cfg = GUIDANCE,
     models_dir: ModelsDir = None,
     device: Device = None,
 ) -> None:

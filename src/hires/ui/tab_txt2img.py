@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from hires.pocket import BUILT_IN_NAME
+from hires.pocket import BUILT_IN_NAME, GUIDANCE
 from hires.ui import fields_drawing, fields_more, fresh, results
 from hires.ui.asking import txt2img_body
 from hires.ui.choices import Choices
@@ -24,7 +24,7 @@ FIRST: dict[str, Any] = {
     "sampler": "DPM++ 2M",
     "scheduler": "Karras",
     "steps": 20,
-    "cfg": 5.0,
+    "cfg": GUIDANCE,
     "seed": 1,
 }
 """What the button of the first start draws."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from hires.pocket import BUILT_IN_NAME
+from hires.pocket import BUILT_IN_NAME, GUIDANCE
 
 if TYPE_CHECKING:
     from hires.api import Engine
@@ -20,7 +20,7 @@ PLAIN: Mapping[str, Any] = {
     "checkpoint": BUILT_IN_NAME,
     "seed": 1,
     "steps": 20,
-    "cfg": 5.0,
+    "cfg": GUIDANCE,
     "sampler": "DPM++ 2M",
     "schedule": "Karras",
 }
