@@ -46,8 +46,8 @@ def test_models_by_kind(client: TestClient, home: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {"emb_params": np.zeros((1, 4), np.float32)}
     save_file(tensors, folder / "calm.safetensors", metadata={"said": "so"})
-    assert client.get("/embeddings").json() == ["sub/calm"]
-    assert client.get("/models/embeddings").json() == ["sub/calm.safetensors"]
+    assert client.get("/embeddings").json() == ["hires-pocket-mika", "sub/calm"]
+    assert client.get("/models/embeddings").json() == ["hires-pocket-mika.safetensors", "sub/calm.safetensors"]
     assert {"checkpoints", "loras", "vae"} <= set(client.get("/models").json())
     assert client.get("/models/secrets").status_code == 404
     asked = "/view_metadata/embeddings?filename="

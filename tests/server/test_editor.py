@@ -163,8 +163,9 @@ def test_models_with_their_sizes(client: TestClient, home: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "fine.safetensors").write_bytes(b"12345")
     kinds = {one["name"]: one["folders"] for one in client.get("/editor/api/experiment/models").json()}
-    assert kinds["loras"] == ["loras"] and kinds["style_models"] == []
-    (found,) = client.get("/api/experiment/models/loras").json()
+    assert kinds["loras"] == ["loras", "loras"] and kinds["style_models"] == [], "the user's and the built-in one"
+    found, built_in = sorted(client.get("/api/experiment/models/loras").json(), key=lambda one: int(one["pathIndex"]))
+    assert (built_in["name"], built_in["pathIndex"]) == ("hires-pocket-woodcut.safetensors", 1)
     assert found.pop("modified") > 0 and found.pop("created") > 0
     assert found == {"name": "sub/fine.safetensors", "pathIndex": 0, "size": 5}
     assert client.get("/api/experiment/models/secrets").status_code == 404

@@ -46,7 +46,9 @@ def test_new_files_are_seen_at_once(client: TestClient, home: Path) -> None:
         "ESRGAN/2x-Own.pth",
     ):
         (models / name).write_bytes(b"x")
-    assert got(client, "loras") == [
+    own, built_in = got(client, "loras")
+    assert built_in["name"] == "hires-pocket-woodcut"
+    assert [own] == [
         {
             "name": "fine",
             "alias": "finer",
@@ -56,7 +58,8 @@ def test_new_files_are_seen_at_once(client: TestClient, home: Path) -> None:
     ]
     assert got(client, "sd-vae") == [{"model_name": "warm.safetensors", "filename": "models/VAE/warm.safetensors"}]
     assert got(client, "sd-modules") == got(client, "sd-vae")
-    assert list(got(client, "embeddings")["loaded"]) == ["good"] and got(client, "embeddings")["skipped"] == {}
+    assert list(got(client, "embeddings")["loaded"]) == ["good", "hires-pocket-mika"]
+    assert got(client, "embeddings")["skipped"] == {}
     assert got(client, "hypernetworks") == [{"name": "h", "path": "models/hypernetworks/h.pt"}]
     upscalers = got(client, "upscalers")
     assert [(one["name"], one["scale"]) for one in upscalers] == [
@@ -74,7 +77,7 @@ def test_new_files_are_seen_at_once(client: TestClient, home: Path) -> None:
         assert client.post(f"{API}/{route}").json() is None
     for name in ("Lora/fine.safetensors", "VAE/warm.safetensors"):
         (models / name).unlink()
-    assert got(client, "loras") == []
+    assert [one["name"] for one in got(client, "loras")] == ["hires-pocket-woodcut"], "the built-in one is left"
 
 
 def test_samplers_and_schedules_are_those_that_draw(client: TestClient) -> None:

@@ -145,9 +145,12 @@ def test_lists_are_answered(running: Running) -> None:
     assert "Euler a" in api.util_get_sampler_names() and "karras" in api.util_get_scheduler_names()
     assert [one["name"] for one in api.get_upscalers()][:3] == ["None", "Lanczos", "Nearest"]
     assert len(api.get_latent_upscale_modes()) == 6 and len(api.get_face_restorers()) == 2
-    assert api.get_sd_vae() == [] == api.get_hypernetworks() == api.get_loras() == api.get_realesrgan_models()
+    assert api.get_sd_vae() == [] == api.get_hypernetworks() == api.get_realesrgan_models()
+    assert [one["name"] for one in api.get_loras()] == ["hires-pocket-woodcut"]
     assert api.get_prompt_styles() == [{"name": "sunny", "prompt": "{prompt}, sun", "negative_prompt": "rain"}]
-    assert api.get_embeddings() == {"loaded": {}, "skipped": {}} and "ram" in api.get_memory()
+    embeddings = api.get_embeddings()
+    assert list(embeddings["loaded"]) == ["hires-pocket-mika"] and embeddings["skipped"] == {}
+    assert "ram" in api.get_memory()
     assert api.refresh_checkpoints() is None and isinstance(api.get_cmd_flags(), dict)
     assert "x/y/z plot" in api.get_scripts()["txt2img"]
     assert "detail" in api.get_artists(), "what is no more is told in JSON"
