@@ -61,10 +61,8 @@ class Addition(Run):
         if self.short:
             shorten(beside)
         recipe = ModelRecipe(seed=self.seed, batch=self.batch, threads=self.threads, optimizer=optimizer)
-        where, vae = self.where, self.base.vae
-        self.train(
-            ModelStage(lessons.latents, lessons.words, vae, recipe, where, beside.to(where), lessons.shown), name
-        )
+        latents, words, vae = lessons.latents, lessons.words, self.base.vae
+        self.train(ModelStage(latents, words, vae, recipe, self.where, beside, lessons.shown), name)
         beside.load_state_dict(read_checkpoint(self.out / name)["learners"]["model"]["average"])
         path = (self.to or self.out / EXPORT) / file
         write(beside.tensors(), path, FORMAT | beside.facts())

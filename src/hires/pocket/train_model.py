@@ -215,7 +215,8 @@ class ModelStage:
     def part(
         self, noisy: Tensor, noise: Tensor, timesteps: Tensor, tokens: Tensor, counts: Tensor, *shown: Tensor
     ) -> tuple[Tensor, list[Tensor | None]]:
-        """A part of a batch: the errors (part,) of its samples, and the gradients of its share of the batch's loss."""
+        """A part of a batch, as `Batch` and `step` have it: the errors (part,) of its samples, of all cells alike, and
+        the gradients of its share of the batch's loss, in which cells weigh what `counts` (part, 1, h, w) says."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             predicted = self.learner.network(noisy, timesteps, tokens, *shown).float()
         squared = (predicted - noise).square()
