@@ -13,7 +13,7 @@ from hires.models.inspection import inspect, unet_channels
 from hires.models.native import native_size
 from hires.models.store import ModelStore
 from hires.models.upscale_names import file_of_title
-from hires.pocket import BUILT_IN_NAME
+from hires.pocket import BUILT_IN_NAME, after_own
 from hires.recipes.controlnets import fact_key as controlnet_key
 from hires.recipes.embedded import embedding_facts, renamed_embeddings, with_renamed
 from hires.recipes.facts import NATIVE_SIZE_UNKNOWN, ModelFacts, stated_facts
@@ -128,7 +128,7 @@ class Preparation:
 
     def default_checkpoint(self) -> str:
         """The first checkpoint in the user's folders; the built-in model when there is none."""
-        own = [name for name in self._store.names("checkpoints") if name != BUILT_IN_NAME]
+        own = [name for name in self._store.names("checkpoints") if not after_own(name)]
         return own[0] if own else BUILT_IN_NAME
 
     def _lora_facts(self, name: str, title: str) -> ModelFacts:

@@ -63,6 +63,13 @@ def test_names_are_relative_sorted_and_from_both_dialects(store: ModelStore) -> 
     assert store.names("vae") == []
 
 
+def test_a_name_comes_before_those_that_go_on_after_it(tmp_path: Path) -> None:
+    for name in ("sd-inpainting.safetensors", "sd.safetensors", "sd-2.ckpt", "sd.ckpt"):
+        empty_file(tmp_path / "checkpoints" / name)
+    names = ModelStore([tmp_path], cache_dir=tmp_path / "cache").names("checkpoints")
+    assert names == ["sd.ckpt", "sd.safetensors", "sd-2.ckpt", "sd-inpainting.safetensors"]
+
+
 @pytest.mark.parametrize(
     ("name", "found"),
     [

@@ -20,7 +20,7 @@ from hires.models.checkpoint import Placement, load_checkpoint
 from hires.models.controlnet import load_controlnet
 from hires.models.lora import apply_lora, open_lora
 from hires.models.native import native_size
-from hires.pocket import BUILT_IN_FOLDER, BUILT_IN_NAME, train_model
+from hires.pocket import BUILT_IN_FOLDER, BUILT_IN_NAME, INPAINTING_NAME, train_model
 from hires.pocket.additions import (
     EMBEDDING_NAME,
     LORA_NAME,
@@ -36,7 +36,7 @@ from hires.pocket.additions import (
 from hires.pocket.captions import tags
 from hires.pocket.drawing import draw
 from hires.pocket.export import FORMAT, write
-from hires.pocket.inpainting import INPAINTING_NAME, InpaintBeside, hole, in_cells, lessons_of_holes
+from hires.pocket.inpainting import InpaintBeside, hole, in_cells, lessons_of_holes
 from hires.pocket.lessons import CHARACTER, HERS, as_character, character_caption, coarse
 from hires.pocket.scene import random_scene
 from hires.pocket.woodcut import INK, MIDDLE, PAPER, woodcut

@@ -118,7 +118,8 @@ def control(run: Addition) -> None:
 @addition_command(steps=2000, scenes=1500)
 def inpainting(run: Addition) -> None:
     """Train a version of nine channels, which fills holes: checkpoints/hires-pocket-inpainting.safetensors."""
-    from hires.pocket.inpainting import INPAINTING_NAME, InpaintBeside, lessons_of_holes
+    from hires.pocket import INPAINTING_NAME
+    from hires.pocket.inpainting import InpaintBeside, lessons_of_holes
     from hires.pocket.training import Recipe
 
     lessons = lessons_of_holes(run.base, run.scenes, run.seed, run.where)

@@ -9,5 +9,13 @@ from pathlib import Path
 
 BUILT_IN_FOLDER = Path(__file__).parent / "data"
 BUILT_IN_NAME = "hires-pocket.safetensors"
+INPAINTING_NAME = "hires-pocket-inpainting.safetensors"
+"""The same with nine channels, which fills holes."""
 GUIDANCE = 3.0
 """The guidance scale at which it draws best (docs/built-in-model.md): more breaks faces sooner."""
+
+
+def after_own(name: str) -> int:
+    """Where a checkpoint stands in a choice: the user's own first (0), then the built-in model, then its inpainting
+    version."""
+    return (BUILT_IN_NAME, INPAINTING_NAME).index(name) + 1 if name in (BUILT_IN_NAME, INPAINTING_NAME) else 0

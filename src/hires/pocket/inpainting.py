@@ -23,7 +23,6 @@ from hires.pocket.latents import HeldLatents
 from hires.pocket.lessons import Lessons, drawn_views, encoded
 from hires.pocket.scene import random_scene
 
-INPAINTING_NAME = "hires-pocket-inpainting.safetensors"
 HOLES_FROM = 3_000_000
 """Seeds of the scenes begin here."""
 ALL_MASKED = 0.15

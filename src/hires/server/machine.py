@@ -65,9 +65,9 @@ def _checkpoint(server: Server, name: str) -> Entry | None:
     """The checkpoint that a name means: exact, by its hash, or the shortest title that holds it; the default for ""."""
     entries = server.files.entries("checkpoints")
     if not name:
-        from hires.pocket import BUILT_IN_NAME
+        from hires.pocket import after_own
 
-        return min(entries, key=lambda entry: (entry.name == BUILT_IN_NAME, entry.name), default=None)
+        return min(entries, key=lambda entry: (after_own(entry.name), entry.name), default=None)
     try:
         path = server.files.find("checkpoints", name)
     except ModelFileError:

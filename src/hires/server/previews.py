@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from hires.pocket import BUILT_IN_NAME
+from hires.pocket import BUILT_IN_NAME, INPAINTING_NAME
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,8 +25,9 @@ COLOURS: Mapping[str, Weights] = {
         (-0.3730, -0.2499, -0.2088),
     ),
     BUILT_IN_NAME: POCKET,
+    INPAINTING_NAME: POCKET,
 }
-"""A row a channel of the latent: red, green, blue about -1..1. The web UI's for both families; the built-in model's
+"""A row a channel of the latent: red, green, blue about -1..1. The web UI's for both families; the built-in models'
 own, fitted to its decoder."""
 
 

@@ -11,7 +11,7 @@ from hires.errors import HiresError
 from hires.imaging.upscalers import LATENT_UPSCALERS
 from hires.models.hashes import safetensors_header
 from hires.models.names import stem
-from hires.pocket import BUILT_IN_NAME
+from hires.pocket import after_own
 from hires.server import lists
 from hires.server.controlnet import model_list
 from hires.server.state import Server
@@ -40,13 +40,13 @@ class Choices:
         self.server = server
 
     def checkpoints(self) -> list[str]:
-        """The user's own first, then the built-in model."""
+        """The user's own first, then the built-in ones."""
         names = self.server.files.names("checkpoints")
-        return sorted(names, key=lambda name: name == BUILT_IN_NAME)
+        return sorted(names, key=after_own)
 
     def has_own(self) -> bool:
-        """Whether there is a checkpoint beside the built-in one."""
-        return any(name != BUILT_IN_NAME for name in self.checkpoints())
+        """Whether there is a checkpoint beside the built-in ones."""
+        return any(not after_own(name) for name in self.checkpoints())
 
     def checkpoint(self) -> str:
         """The one that the options name, else the first."""
