@@ -1,16 +1,19 @@
-"""What a VAE computes, made independent of how its picture is cut: parts together give the whole's bits.
+"""What networks compute on a processor, made independent of how many threads share the work; and what a VAE computes,
+of how its picture is cut: parts together give the whole's bits.
 
 Group norm takes its moments in float64: what is left of their rounding is far below float32's, so that parts, merged,
 and the whole get the same mean and variance. PyTorch's own sums in float32: in another order it gives other bits, and
 with channels last, on the processor, it takes the variance as E[x²] - E[x]², whose error grows with the picture
-(512x512: 7e-4 of a result's deviation). Convolutions sum in one order too. On a graphics card nothing is promised to
-the bit: there convolutions choose their way by size.
+(512x512: 7e-4 of a result's deviation). Convolutions sum in one order too; those of single points as products of
+matrices, for oneDNN divides their sums among the threads. On a graphics card nothing is promised to the bit: there
+convolutions choose their way by size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +29,8 @@ VECTOR = 64
 """Numbers that are taken in whole vectors on any processor."""
 GRAIN = 32768
 """PyTorch's: numbers for which another thread is worth its while."""
+SINGLE = 1024
+"""A product of matrices with fewer points than these has its sums divided among threads, too; two at once have not."""
 Padding = int | str | tuple[int, ...]
 
 
@@ -89,41 +94,86 @@ def normalise_in_place(x: Tensor, norm: nn.GroupNorm, of: Moments) -> None:
 def steady_conv2d(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: int | tuple[int, ...] = 1, padding: Padding = 0
 ) -> Tensor:
-    """x (batch, channels, height, width) convolved, summed in the same order whatever its size, on a processor.
+    """x (batch, channels, height, width) convolved, summed in the same order whatever its size and the number of
+    threads, on a processor.
 
     oneDNN chooses its way by size and layout: planes are safe with many channels, channels last with few (measured).
     """
+    if x.device.type == "cpu" and weight.shape[2:] == (1, 1) and stride in (1, (1, 1)) and padding in (0, (0, 0)):
+        return mixed(x, weight, bias)
     if x.device.type == "cpu" and x.shape[1] < FEW:
         return conv2d(channels_last(x), weight, bias, stride, padding).contiguous()
     return conv2d(x, weight, bias, stride, padding)
 
 
-def silu_in_place(x: Tensor) -> Tensor:
-    """x * sigmoid(x) written over x, of any shape, in numbers that do not depend on their place.
+def mixed(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A convolution of single points: x (batch, channels, height, width) by weights (channels, channels, 1, 1)."""
+    points = x.flatten(2)
+    if len(x) == 1 and points.shape[2] < SINGLE:
+        points = points.expand(2, -1, -1)
+    matrices = weight.flatten(1).expand(len(points), -1, -1)
+    results = matrices.bmm(points) if bias is None else torch.baddbmm(bias[None, :, None], matrices, points)
+    return results[: len(x)].unflatten(2, x.shape[2:])
 
-    PyTorch takes the last few of each thread's part by another exponential than the rest.
+
+class SteadyConv2d(nn.Conv2d):
+    """A convolution whose numbers, on a processor, do not depend on the number of threads."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        of_points = self.kernel_size == self.stride == (1, 1) and self.padding in ((0, 0), "valid", "same")
+        if input.device.type == "cpu" and of_points and self.groups == 1 and input.ndim == 4:
+            return mixed(input, weight, bias)
+        return super()._conv_forward(input, weight, bias)
+
+
+def silu_in_place(x: Tensor) -> Tensor:
+    """x * sigmoid(x) written over x, of any shape, in numbers that do not depend on their place."""
+    return in_vectors(_silu_, x)
+
+
+def _silu_(x: Tensor) -> Tensor:
+    return silu(x, inplace=True)
+
+
+def in_vectors(act: Callable[[Tensor], Any], x: Tensor, grain: int = GRAIN) -> Tensor:
+    """x of any shape after `act`, which writes over each number what it makes of that, wherever it stands.
+
+    PyTorch takes the last few of each thread's part by another exponential or error function than the rest. `grain` is
+    for how many numbers it takes another thread.
     """
     if x.device.type != "cpu" or not x.is_contiguous():
-        return silu(x, inplace=True)
+        act(x)
+        return x
     flat = x.view(-1)
-    even = _even(flat.numel())
-    silu(flat[:even], inplace=True)
+    even = _even(flat.numel(), grain)
+    act(flat[:even])
     rest = flat[even:]
-    rest.copy_(silu(pad(rest, (0, -len(rest) % VECTOR)), inplace=True)[: len(rest)])
+    padded = pad(rest, (0, -len(rest) % VECTOR))
+    act(padded)
+    rest.copy_(padded[: len(rest)])
     return x
 
 
-def _even(count: int) -> int:
+def divides_evenly(x: Tensor, grain: int = GRAIN) -> bool:
+    """Whether PyTorch itself takes all numbers of x alike with the threads that it has now, or must, for gradients."""
+    if x.device.type != "cpu" or x.requires_grad:
+        return True
+    return x.shape[-1] % VECTOR == 0 and _even(x.numel(), grain) == x.numel()
+
+
+def _even(count: int, grain: int) -> int:
     """How many of so many numbers PyTorch's threads share in equal parts of whole vectors."""
-    threads = max(1, min(torch.get_num_threads(), -(-count // GRAIN)))
+    threads = max(1, min(torch.get_num_threads(), -(-count // grain)))
     step = VECTOR * threads
-    return max(count // step * step, (threads - 1) * GRAIN)
+    return max(count // step * step, (threads - 1) * grain)
 
 
 class SteadySiLU(nn.SiLU):
     """SiLU by `silu_in_place`; a new tensor."""
 
     def forward(self, x: Tensor) -> Tensor:
+        if divides_evenly(x.view(-1) if x.is_contiguous() else x):
+            return silu(x)
         return silu_in_place(x.clone(memory_format=torch.contiguous_format))
 
 
@@ -137,13 +187,21 @@ class SteadyGroupNorm(nn.GroupNorm):
         return result if x.ndim == 4 else result.squeeze(2)
 
 
+LAYERS: Mapping[type[nn.Module], type[nn.Module]] = {nn.Conv2d: SteadyConv2d, nn.SiLU: SteadySiLU}
+
+
+def steady_layers(network: nn.Module, layers: Mapping[type[nn.Module], type[nn.Module]] = LAYERS) -> None:
+    """Makes these layers of a network give the same bits on a processor whatever the number of threads."""
+    for module in network.modules():
+        module.__class__ = layers.get(type(module), type(module))
+
+
 def steady(autoencoder: nn.Module) -> None:
     """Makes diffusers' autoencoder give, to the bit on a processor, what tiles of any size give together."""
+    steady_layers(autoencoder)
     for name, module in autoencoder.named_modules():
         if isinstance(module, nn.GroupNorm):
             module.__class__ = SteadyGroupNorm
-        elif type(module) is nn.SiLU:
-            module.__class__ = SteadySiLU
         elif isinstance(module, nn.Conv2d):
             # Weights with channels last would have the result so, whatever the layout of what comes in.
             module.weight.data = module.weight.data.contiguous()

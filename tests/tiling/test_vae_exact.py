@@ -281,7 +281,7 @@ def assert_whole(model: VaeModel, height: int, width: int, tile: int, mode: Any,
     for tiled, whole in pairs:
         assert worst(tiled, whole) <= BOUND
         if bits:
-            assert torch.equal(tiled, whole) or torch.backends.cpu.get_cpu_capability() != "AVX2"
+            assert torch.equal(tiled, whole) or torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512")
 
 
 def model_of(vae: AutoencoderKL) -> VaeModel:

@@ -15,6 +15,7 @@ from hires.models.clip import ClipKind, ClipModel
 from hires.models.keys import PROJECTION, Piece, Pieces
 from hires.models.precision import FLOAT8, hold, lay_out_norms
 from hires.models.sizes import Hints, LayoutError, text_config, unet_config, vae_config
+from hires.models.threads import steady_layers
 from hires.models.weights import Weights
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -85,6 +86,7 @@ def filled(
     if holding.held != holding.compute or holding.float8:
         hold(module, holding.compute)
     lay_out_norms(module)
+    steady_layers(module)
     return module.eval()
 
 

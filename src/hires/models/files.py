@@ -50,7 +50,7 @@ class ModelFiles:
         return tuple(found.values())
 
     def entries(self, kind: str) -> list[Entry]:
-        """All files of a kind, by their names without endings; of files with one name in several folders the first counts."""
+        """All files of a kind, by names without endings; of files with one name in several folders the first counts."""
         suffixes = (".yaml", ".yml") if kind == "configs" else WEIGHT_SUFFIXES
         entries: dict[str, Entry] = {}
         for directory in self.directories(kind):
@@ -64,7 +64,7 @@ class ModelFiles:
                 for path in model_files(directory, VAE_SUFFIXES, folders=False):
                     name = str(path.relative_to(directory))
                     entries.setdefault(name, Entry(name, path))
-        # by stems: "sd.safetensors" comes before "sd-inpainting.safetensors", and an editor's new loader takes the first
+        # by stems: "sd" comes before "sd-inpainting" whatever the ending, and an editor's new loader takes the first
         return sorted(entries.values(), key=lambda entry: (stem(entry.name), entry.name))
 
     def names(self, kind: str) -> list[str]:

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hires.steady import SteadyConv2d
+
 WeightsPolicy = Literal["auto", "float32", "float16", "bfloat16"]
 POLICIES: tuple[str, ...] = ("auto", "float32", "float16", "bfloat16")
 SMALL_FILE_BYTES = 1_000_000_000  # in half precision; below it, converting once is cheap and computes faster
@@ -72,7 +74,7 @@ class HeldLinear(nn.Linear):
         return functional.linear(input, self.scratch.converted(self.weight, input), as_input(self.bias, input))
 
 
-class HeldConv2d(nn.Conv2d):
+class HeldConv2d(SteadyConv2d):
     """A convolution whose weights follow its input's precision."""
 
     scratch: Scratch
