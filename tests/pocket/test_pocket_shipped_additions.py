@@ -1,7 +1,8 @@
-"""The LoRA and the embedding in the package: they are found like anyone's, and do what they were trained for."""
+"""What is in the package beside the model: it is found like anyone's, and does what it was trained for."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,16 @@ from numpy.typing import NDArray
 
 pytest.importorskip("skia", reason="drawings need skia-python (hires[train])")
 
-from hires.api import Engine
+from PIL import Image
+
+from hires.api import Engine, HiresFix
+from hires.pocket.captions import caption
 from hires.pocket.classifier import shipped_classifier
+from hires.pocket.drawing import draw
+from hires.pocket.scene import random_scene
 from hires.pocket.tag_groups import GROUPS, labels
 from hires.pocket.woodcut import INK, MIDDLE, PAPER
+from hires.recipes.controlnets import ControlNetUnit
 from hires.recipes.request import Txt2Img
 from hires.settings import load_settings
 
@@ -53,3 +60,36 @@ def test_the_character_is_herself_by_her_name_alone(tmp_path: Path) -> None:
     )
     right, by_chance = (np.mean([[row[g] == wanted[g] for g in groups] for row in rows]) for rows in (named, other))
     assert right >= 0.85 and by_chance < 0.5
+
+
+def distance(one: NDArray[np.uint8], other: NDArray[np.uint8], side: int = 40) -> float:
+    """Root mean square difference of two pictures made small, of 255."""
+    small = (np.asarray(Image.fromarray(of).resize((side, side), Image.Resampling.BOX), float) for of in (one, other))
+    return float(np.sqrt(np.mean(np.subtract(*small) ** 2)))
+
+
+def test_the_tile_controlnet_leads_to_what_a_coarse_picture_shows(tmp_path: Path) -> None:
+    engine, led, alone = Engine(load_settings({"output_dir": tmp_path})), [], []
+    for seed in range(9_000_000, 9_000_003):
+        scene = random_scene(seed)
+        drawing = draw(scene, 160, 160)
+        Image.fromarray(drawing).resize((40, 40), Image.Resampling.BOX).save(hint := tmp_path / f"{seed}.png")
+        plain = Txt2Img(
+            prompt=caption(scene, np.random.default_rng(seed)), checkpoint="hires-pocket", seed=seed, cfg=3.0, steps=12
+        )
+        units = (ControlNetUnit("hires-pocket-tile", str(hint)),)
+        for request, found in ((plain, alone), (replace(plain, controlnets=units), led)):
+            picture = np.asarray(engine.txt2img(request).pictures[0].convert("RGB"))
+            found.append(distance(picture, drawing))
+    assert max(led) < 25 and np.mean(led) < 0.35 * np.mean(alone)
+
+
+def test_with_it_a_second_pass_keeps_to_the_first_where_it_would_not_alone(tmp_path: Path) -> None:
+    engine = Engine(load_settings({"output_dir": tmp_path}))
+    first = Txt2Img(prompt="1girl, brown hair, hat, smile, upper body", checkpoint="hires-pocket", seed=3, cfg=3.0)
+    drawn = engine.txt2img(first)
+    second = replace(first, hires=HiresFix(scale=2.0, denoise=0.9, steps=10))
+    unit = ControlNetUnit("hires-pocket-tile", str(drawn.paths[0]), passes="High res only")
+    pictures = [engine.txt2img(request).pictures[0] for request in (second, replace(second, controlnets=(unit,)))]
+    alone, led = (distance(np.asarray(each.convert("RGB")), np.asarray(drawn.pictures[0])) for each in pictures)
+    assert led < 12 and led < 0.4 * alone

@@ -67,7 +67,8 @@ def pixels(answer: Any) -> np.ndarray:
 
 
 def test_lists_are_what_is_there(client: TestClient) -> None:
-    assert [name.split(" ")[0] for name in client.get("/controlnet/model_list").json()["model_list"]] == [NAME]
+    models = client.get("/controlnet/model_list").json()["model_list"]
+    assert [name.split(" ")[0] for name in models] == ["hires-pocket-tile", NAME]
     modules = client.get("/controlnet/module_list").json()
     assert modules["module_list"] == list(modules["module_detail"]) == list(PREPROCESSORS)
     canny = [(one["name"], one["value"]) for one in modules["module_detail"]["canny"]["sliders"]]
@@ -78,7 +79,8 @@ def test_lists_are_what_is_there(client: TestClient) -> None:
     assert client.get("/controlnet/version").json() == {"version": 3}
     assert client.get("/controlnet/settings").json() == {"control_net_unit_count": 10}
     types = client.get("/controlnet/control_types").json()["control_types"]
-    assert types["All"]["module_list"] == list(PREPROCESSORS) and len(types["All"]["model_list"]) == 2
+    assert types["All"]["module_list"] == list(PREPROCESSORS) and types["All"]["model_list"] == ["None", *models]
+    assert types["Tile"]["model_list"] == ["None", models[0]]
     assert types["Canny"]["module_list"] == ["none", "invert", "canny"]
     assert types["Canny"]["default_option"] == "canny" and types["Canny"]["model_list"] == ["None"]
     assert types["OpenPose"]["module_list"] == ["none"] and types["Recolor"]["default_option"] == "recolor_luminance"
