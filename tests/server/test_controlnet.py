@@ -80,7 +80,7 @@ def test_lists_are_what_is_there(client: TestClient) -> None:
     assert client.get("/controlnet/settings").json() == {"control_net_unit_count": 10}
     types = client.get("/controlnet/control_types").json()["control_types"]
     assert types["All"]["module_list"] == list(PREPROCESSORS) and types["All"]["model_list"] == ["None", *models]
-    assert types["Tile"]["model_list"] == ["None", models[0]]
+    assert types["Tile/Blur"]["model_list"] == ["None", models[0]]
     assert types["Canny"]["module_list"] == ["none", "invert", "canny"]
     assert types["Canny"]["default_option"] == "canny" and types["Canny"]["model_list"] == ["None"]
     assert types["OpenPose"]["module_list"] == ["none"] and types["Recolor"]["default_option"] == "recolor_luminance"
