@@ -1,6 +1,6 @@
 """One base picture made large by each method, on one labelled sheet with a table of what each cost and gave.
 
-python -m benchmarks.methods --out methods                     the built-in model, 640 -> 1280, four seeds
+python -m benchmarks.methods --out methods                     the built-in model, 640 -> 1280, two seeds
 python -m benchmarks.methods --out methods --only "SD upscale" --denoise 0.5
 
 Each method runs in a process of its own. Every picture is kept, so a run that was stopped goes on.
@@ -25,7 +25,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.measure import peak_megabytes
 from hires.api import Engine, HiresFix, Txt2Img
-from hires.pocket import BUILT_IN_NAME
+from hires.pocket import BUILT_IN_NAME, GUIDANCE
 from hires.recipes.tiled import TiledDiffusion
 from hires.recipes.tiled_img2img import TiledImg2Img
 from hires.settings import load_settings
@@ -51,7 +51,7 @@ class Settings:
         return Engine(load_settings({"output_dir": self.out / "work"}))
 
     def text(self, seed: int) -> Txt2Img:
-        return Txt2Img(prompt=PROMPT, checkpoint=BUILT_IN_NAME, seed=seed, steps=STEPS)
+        return Txt2Img(prompt=PROMPT, checkpoint=BUILT_IN_NAME, seed=seed, steps=STEPS, cfg=GUIDANCE)
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def base_picture(engine: Engine, settings: Settings, seed: int) -> Path:
     """The picture that all methods start from: drawn at the model's own size, and made twice as large two times."""
     path = file_of(settings, "base", seed, ".png")
     if not path.exists():
-        hires = HiresFix("Latent", TWICE / FIRST, steps=12, denoise=0.5)
+        hires = HiresFix("Latent", TWICE / FIRST, steps=12, denoise=0.6)
         drawn = engine.txt2img(settings.text(seed), width=FIRST, height=FIRST, hires=hires)
         drawn = engine.tiled(drawn.paths[0], undivided(settings, seed, MIDDLE, 0.35))
         drawn.pictures[0].convert("RGB").save(path)
@@ -250,8 +250,8 @@ def sheet(settings: Settings, seed: int, results: Sequence[Result]) -> Image.Ima
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("methods"))
-    parser.add_argument("--seeds", type=int, default=4)
-    parser.add_argument("--first-seed", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--first-seed", type=int, default=4)
     parser.add_argument("--denoise", type=float, default=0.2)
     parser.add_argument("--upscaler", default="hires-pocket-x4")
     parser.add_argument("--only", choices=sorted(METHODS), action="append")
