@@ -34,7 +34,7 @@ from hires.nodes.redraw_run import planned_calls
 from hires.nodes.tile_words import LOOKS
 from hires.nodes.upscaling import plan_of
 from hires.over_plans import hires_plan, img2img_plan
-from hires.recipes.controlnets import control_pictures
+from hires.recipes.controlnets import control_pictures, shown_itself
 from hires.recipes.extras import Extras, check_extras, extras, restorers, target_of
 from hires.recipes.facts import ModelFacts
 from hires.recipes.grids.request import AxisValues, GridRequest
@@ -251,7 +251,7 @@ class Engine(Runner):
     def redraw(self, picture: Path | str, request: Redrawing, *, on_event: OnEvent | None = None) -> Redrawn:
         """Enlarge a picture file and redraw it in tiles. Raises the user's errors as HiresError."""
         source = Path(picture)
-        request, facts = self.prepare_redraw(request)
+        request, facts = self.prepare_redraw(request, source)
         size = open_picture(source, int(self.settings.max_megapixels * 1e6)).size
         check_size(*request.size(*size), self.settings.max_megapixels, "the enlarged picture")
         counts, reports, paths = Counts(), [], []
@@ -259,7 +259,7 @@ class Engine(Runner):
         for batch in range(request.base.batch_count):
             base = with_prompts_of(request.base, batch, book)
             if base != request.base:
-                request, facts = self.prepare_redraw(replace(request, base=base))
+                request, facts = self.prepare_redraw(replace(request, base=base), source)
             flow = request.workflow(source.name, size, facts, batch)
             given = {source.name: source.absolute()} | control_pictures(request.base, self.settings.input_dir)
             report = self.run(flow, on_event=on_event, force_outputs=True, counts=counts, given=given)
@@ -268,9 +268,13 @@ class Engine(Runner):
             paths += self.saved(report)
         return Redrawn(request, paths, reports, counts)
 
-    def prepare_redraw(self, request: Redrawing) -> tuple[Redrawing, dict[str, ModelFacts]]:
-        """The request with names found, seed and tile filled in and everything checked; and its models' facts."""
+    def prepare_redraw(
+        self, request: Redrawing, picture: Path | None = None
+    ) -> tuple[Redrawing, dict[str, ModelFacts]]:
+        """The request with names found, seed and tile filled in and everything checked; and its models' facts.
+        `picture` is what ControlNets are shown that name none."""
         base, facts = self.prepare(request.tile_base())
+        base = base if picture is None else shown_itself(base, str(picture))
         native = facts[base.checkpoint or ""].native_size
         request = request.prepared(base, native, find_upscaler(self.store, request.upscaler))
         if isinstance(request, SDUpscale):
@@ -282,7 +286,7 @@ class Engine(Runner):
     def redraw_plan(self, picture: Path | str, request: Redrawing) -> str:
         """What redrawing a picture would do, in two lines: its tiles and the denoiser calls they take; the memory."""
         size = open_picture(Path(picture), int(self.settings.max_megapixels * 1e6)).size
-        request, facts = self.prepare_redraw(request)
+        request, facts = self.prepare_redraw(request, Path(picture))
         check_size(*request.size(*size), self.settings.max_megapixels, "the enlarged picture")
         plan = request.plan(*size)
         seam_denoise = request.seam_denoise if isinstance(request, UltimateUpscale) else request.denoise

@@ -326,6 +326,8 @@ def test_units_of_the_command_line() -> None:
     for text in ("canny,b.png,processor_res=x", "canny,b.png,pixel_perfect=perhaps", "canny,b.png,threshold_b="):
         with pytest.raises(SettingError, match="cannot be read"):
             parse_unit(text)
+    assert parse_unit("canny", own=True) == parse_unit("canny,", own=True) == ControlNetUnit("canny", "")
+    assert parse_unit("canny,,0.5,module=canny", own=True) == ControlNetUnit("canny", "", 0.5, module="canny")
     for text in ("", "canny", "canny,", ",edges.png", "canny,edges.png,much", "a,b,1,0,1,c,d,e"):
         with pytest.raises(SettingError, match="cannot be read"):
             parse_unit(text)
@@ -341,3 +343,26 @@ def test_the_command_steers(home: Path, tmp_path: Path) -> None:
         drawn.append(Image.open(next(folder.glob("*.png"))))
     assert "Weight: 0.7" in drawn[1].info["parameters"]
     assert not np.array_equal(np.asarray(drawn[0]), np.asarray(drawn[1]))
+
+
+@pytest.mark.parametrize("command", ["ultimate", "sd-upscale"])
+def test_a_picture_that_is_redrawn_in_tiles_steers_itself(home: Path, tmp_path: Path, command: str) -> None:
+    shades(96).save(tmp_path / "source.png")
+    flags = [str(tmp_path / "source.png"), "--by", "1", "-p", "a castle", "--tile", "64", "--steps", "3", "--seed", "3"]
+    flags += ["--models-dir", str(home / "models"), "-m", "thin_sd15", "--denoise", "0.7"]
+    drawn = []
+    for number, control in enumerate(("", NAME, f"{NAME},{tmp_path / 'source.png'}", f"{NAME},{home / 'hint.png'}")):
+        folder = tmp_path / str(number)
+        given = ["--control", control] if control else []
+        done = CliRunner().invoke(app, [command, *flags, *given, "--output-dir", str(folder)])
+        assert done.exit_code == 0, done.output
+        drawn.append(np.asarray(Image.open(next(folder.glob("*.png")))).tobytes())
+    assert drawn[1] == drawn[2] and len(set(drawn)) == 3
+    planned = CliRunner().invoke(app, [command, *flags, "--control", NAME, "--plan"])
+    assert planned.exit_code == 0 and "tiles" in planned.output
+
+
+def test_a_unit_without_a_picture_is_told(home: Path, tmp_path: Path) -> None:
+    engine = Engine(settings_in(home, output_dir=tmp_path))
+    with pytest.raises(HiresError, match="ControlNet 0 names no picture"):
+        engine.txt2img(prompt="x", steps=1, width=64, height=64, controlnets=(ControlNetUnit(NAME, ""),))

@@ -88,6 +88,14 @@ Control = Annotated[
     list[str] | None,
     typer.Option(help="MODEL,PICTURE[,weight[,start[,end]]]: a ControlNet and what it is shown. Repeatable."),
 ]
+OwnControl = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--control",
+        help="MODEL[,PICTURE[,weight[,start[,end]]]]: a ControlNet and what it is shown [the picture itself]. "
+        "Repeatable.",
+    ),
+]
 ClipSkip = Annotated[int | None, typer.Option(help="1 = last layer of the text encoder.")]
 Dialect = Annotated[str | None, typer.Option(help="Numbers as in the A1111 web UI (webui) or comfyui.")]
 OverPlan = Annotated[

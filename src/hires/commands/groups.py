@@ -112,6 +112,7 @@ REDRAWING: Group = {
     "size_conditioning": flags.SizeConditioning,
     "tile_prompts": flags.TilePrompts,
     "region": flags.TileRegion,
+    "control": flags.OwnControl,
     "steps": flags.Steps,
     "batch_count": flags.BatchCount,
 }

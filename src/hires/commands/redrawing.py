@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from hires.api import Engine, OnEvent, Redrawn
 from hires.errors import SettingError
 from hires.options import parse_size
+from hires.recipes.controlnets import parse_unit
 from hires.recipes.redraw import Redrawing
 from hires.recipes.sd_upscale import SDUpscale
 from hires.recipes.ultimate import UltimateUpscale
@@ -52,6 +53,8 @@ def _request(request: R, given: Mapping[str, Any], own: Sequence[str]) -> R:
         changes["tile_width"], changes["tile_height"] = parse_size(given["tile"], "--tile")
     if given.get("region"):
         changes["regions"] = tuple(parse_region(text) for text in given["region"])
+    if given.get("control"):
+        changes["controlnets"] = tuple(parse_unit(text, own=True) for text in given["control"])
     return request.of(**changes)
 
 

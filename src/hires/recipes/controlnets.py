@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +32,9 @@ YES, NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 class ControlNetUnit:
     """One picture that steers: the model's file, and the picture that `module` makes into what the network sees.
 
-    image is a file, or a name in the input folder. weight 0..2; it acts from guidance_start to guidance_end, shares
-    0..1 of the schedule. passes says in which of hires fix's passes. control_mode is one of CONTROL_MODES.
+    image is a file, or a name in the input folder; "" where a picture is enlarged and redrawn: that one. weight 0..2;
+    it acts from guidance_start to guidance_end, shares 0..1 of the schedule. passes says in which of hires fix's
+    passes. control_mode is one of CONTROL_MODES.
 
     processor_res is the shorter side on which `module` works (pixel_perfect: what the picture drawn needs),
     threshold_a and threshold_b are its numbers, None its own. mask names a file of what is repainted, for the module
@@ -67,9 +68,9 @@ class Shown:
     area: Link | None = None
 
 
-def parse_unit(text: str) -> ControlNetUnit:
+def parse_unit(text: str, own: bool = False) -> ControlNetUnit:
     """A unit as the command line has it: "MODEL,PICTURE[,weight[,start[,end[,resize mode[,passes]]]]]", and behind the
-    picture any field as name=value.
+    picture any field as name=value. With `own` the picture may be left out.
 
     A name that holds a comma stands in double quotes.
     """
@@ -79,13 +80,19 @@ def parse_unit(text: str) -> ControlNetUnit:
     plain = [part for number, part in enumerate(parts) if number < 2 or part.split("=", 1) not in pairs]
     given = {name: part for name, part in zip(IN_ORDER, plain, strict=False) if part} | dict(pairs)
     try:
-        if not {"model", "image"} <= set(given) or len(plain) > len(IN_ORDER):
+        if not {"model", *(() if own else ("image",))} <= set(given) or len(plain) > len(IN_ORDER):
             raise ValueError
         read = {name: _read(kinds[name], value) for name, value in given.items()}
     except ValueError as error:
         hint = 'Write "canny,photo.png", then perhaps ,0.8,0,0.5,Crop and Resize,High res only,module=canny.'
         raise SettingError(f"the ControlNet {text!r} cannot be read", hint) from error
-    return ControlNetUnit(**read)
+    return ControlNetUnit(**{"image": "", **read})
+
+
+def shown_itself(request: Txt2Img, picture: str) -> Txt2Img:
+    """The request, its units that name no picture being shown this one."""
+    units = (unit if unit.image else replace(unit, image=picture) for unit in request.controlnets)
+    return replace(request, controlnets=tuple(units))
 
 
 def _read(kind: str, text: str) -> Any:
@@ -155,6 +162,8 @@ def control_pictures(request: Txt2Img, input_dir: Path) -> dict[str, Path]:
         for of, file in (("", unit.image), ("mask", unit.mask), ("region", unit.region)):
             if of and not file:
                 continue
+            if not file:
+                raise ImageFileError(f"ControlNet {number} names no picture", "Name a file.")
             path = Path(file)
             if not path.is_file():
                 path = (input_dir / file).resolve()
