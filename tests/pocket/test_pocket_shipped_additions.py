@@ -14,8 +14,10 @@ pytest.importorskip("skia", reason="drawings need skia-python (hires[train])")
 from PIL import Image
 
 from hires.api import Engine, HiresFix
+from hires.pocket import BUILT_IN_NAME, INPAINTING_NAME
 from hires.pocket.captions import caption
 from hires.pocket.classifier import shipped_classifier
+from hires.pocket.detector import one_intact, shipped_detector
 from hires.pocket.drawing import draw
 from hires.pocket.scene import random_scene
 from hires.pocket.tag_groups import GROUPS, labels
@@ -93,3 +95,52 @@ def test_with_it_a_second_pass_keeps_to_the_first_where_it_would_not_alone(tmp_p
     pictures = [engine.txt2img(request).pictures[0] for request in (second, replace(second, controlnets=(unit,)))]
     alone, led = (distance(np.asarray(each.convert("RGB")), np.asarray(drawn.pictures[0])) for each in pictures)
     assert led < 12 and led < 0.4 * alone
+
+
+def filled(folder: Path, drawing: NDArray[np.uint8], hole: NDArray[np.bool_], prompt: str) -> NDArray[np.uint8]:
+    """A drawing filled as ComfyUI's inpainting models do it, noise being laid over all of it."""
+    shown = np.dstack([drawing, np.where(hole, 0, 255).astype(np.uint8)])
+    Image.fromarray(shown, "RGBA").save(folder / "holed.png")
+    nodes = {
+        "model": ("CheckpointLoaderSimple", {"ckpt_name": INPAINTING_NAME}),
+        "picture": ("LoadImage", {"image": "holed.png"}),
+        "right": ("CLIPTextEncode", {"text": prompt, "clip": ["model", 1]}),
+        "wrong": ("CLIPTextEncode", {"text": "", "clip": ["model", 1]}),
+        "shown": ("InpaintModelConditioning", {"positive": ["right", 0], "negative": ["wrong", 0], "vae": ["model", 2],
+                  "pixels": ["picture", 0], "mask": ["picture", 1], "noise_mask": False}),
+        "drawn": ("KSampler", {"model": ["model", 0], "positive": ["shown", 0], "negative": ["shown", 1],
+                  "latent_image": ["shown", 2], "seed": 4, "steps": 15, "cfg": 3.0, "sampler_name": "dpmpp_2m",
+                  "scheduler": "karras", "denoise": 1.0}),
+        "decoded": ("VAEDecode", {"samples": ["drawn", 0], "vae": ["model", 2]}),
+        "saved": ("SaveImage", {"images": ["decoded", 0], "filename_prefix": "filled"}),
+    }  # fmt: skip
+    workflow = {name: {"class_type": kind, "inputs": inputs} for name, (kind, inputs) in nodes.items()}
+    engine = Engine(load_settings({"output_dir": folder / "outputs"}))
+    engine.run(workflow, given={"holed.png": folder / "holed.png"})
+    (path,) = (folder / "outputs").glob("filled*.png")
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+@pytest.mark.parametrize("seed", [9_100_000, 9_100_003])
+def test_the_inpainting_version_keeps_what_it_sees_and_fills_the_hole(tmp_path: Path, seed: int) -> None:
+    scene = random_scene(seed)
+    drawing = draw(scene, 160, 160)
+    hole = np.zeros((160, 160), bool)
+    hole[32:96, 80:136] = True
+    tags = caption(scene, np.random.default_rng(seed), drop=0.0)
+    full = filled(tmp_path, drawing, hole, tags)
+    seen = np.where(hole[..., None], drawing, full)
+    assert distance(seen, drawing) < 12, "what it sees of the picture is drawn again"
+    within, grey = (np.where(hole[..., None], each, drawing) for each in (full, np.full_like(drawing, 128)))
+    assert distance(within, drawing) < 0.6 * distance(grey, drawing), "the hole is filled with what was there"
+    assert one_intact(shipped_detector().faces(full))
+
+
+def test_it_draws_from_nothing_too_and_is_never_chosen_of_itself(tmp_path: Path) -> None:
+    engine = Engine(load_settings({"output_dir": tmp_path}))
+    names = engine.store.names("checkpoints")
+    assert names == [BUILT_IN_NAME, INPAINTING_NAME] and engine.preparation.default_checkpoint() == BUILT_IN_NAME
+    fields = {"checkpoint": INPAINTING_NAME, "cfg": 3.0, "steps": 15}
+    request = Txt2Img(prompt="1girl, red hair, smile, upper body, beach", batch_size=4, seed=1, **fields)
+    pictures = [np.asarray(each.convert("RGB")) for each in engine.txt2img(request).pictures]
+    assert sum(one_intact(shipped_detector().faces(each)) for each in pictures) >= 3

@@ -27,10 +27,11 @@ def got(client: TestClient, route: str) -> Any:
 
 
 def test_models_by_title_and_place(client: TestClient) -> None:
-    (model,) = got(client, "sd-models")
+    model, inpainting = got(client, "sd-models")
     assert set(model) == {"title", "model_name", "hash", "sha256", "filename", "config"}
     assert model["model_name"] == "hires-pocket" and model["filename"] == "models/checkpoints/hires-pocket.safetensors"
     assert model["hash"] is None or model["title"] == f"hires-pocket.safetensors [{model['hash']}]"
+    assert inpainting["model_name"] == "hires-pocket-inpainting"
 
 
 def test_new_files_are_seen_at_once(client: TestClient, home: Path) -> None:

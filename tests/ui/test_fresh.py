@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.server.conftest import settings_in
 
-from hires.pocket import BUILT_IN_NAME
+from hires.pocket import BUILT_IN_NAME, INPAINTING_NAME
 from hires.server.options import Options
 from hires.server.state import Server
 from hires.ui.page import Page, build_tabs
@@ -69,9 +69,9 @@ def test_what_is_chosen_stays_even_where_its_file_is_gone(page: Page) -> None:
     [one] = [one for one in page.fresh if one.component is field]
     path = put(page, "checkpoints", "own.safetensors")
     told = one.asked(BUILT_IN_NAME)
-    assert told["choices"] == ["own.safetensors", BUILT_IN_NAME] and "value" not in told
+    assert told["choices"] == ["own.safetensors", BUILT_IN_NAME, INPAINTING_NAME] and "value" not in told
     path.unlink()
-    assert one.asked("own.safetensors")["choices"] == [BUILT_IN_NAME, "own.safetensors"]
+    assert one.asked("own.safetensors")["choices"] == [BUILT_IN_NAME, INPAINTING_NAME, "own.safetensors"]
     styles = page.forms["txt2img"].fields["styles"]
     [one] = [one for one in page.fresh if one.component is styles]
     assert one.asked(["gone"])["choices"] == ["gone"] and one.asked([])["choices"] == []
