@@ -121,7 +121,8 @@ class SteadyConv2d(nn.Conv2d):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         of_points = self.kernel_size == self.stride == (1, 1) and self.padding in ((0, 0), "valid", "same")
-        if input.device.type == "cpu" and of_points and self.groups == 1 and input.ndim == 4:
+        ordinary = input.ndim == 4 and input.shape[1] == self.in_channels and self.groups == 1
+        if input.device.type == "cpu" and of_points and ordinary:
             return mixed(input, weight, bias)
         return super()._conv_forward(input, weight, bias)
 
