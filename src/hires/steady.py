@@ -100,14 +100,15 @@ def steady_conv2d(
     oneDNN chooses its way by size and layout: planes are safe with many channels, channels last with few (measured).
     """
     if x.device.type == "cpu" and weight.shape[2:] == (1, 1) and stride in (1, (1, 1)) and padding in (0, (0, 0)):
-        return mixed(x, weight, bias)
+        return pointwise_conv2d(x, weight, bias)
     if x.device.type == "cpu" and x.shape[1] < FEW:
         return conv2d(channels_last(x), weight, bias, stride, padding).contiguous()
     return conv2d(x, weight, bias, stride, padding)
 
 
-def mixed(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """A convolution of single points: x (batch, channels, height, width) by weights (channels, channels, 1, 1)."""
+def pointwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A 1x1 convolution as a product of matrices: x (batch, in, height, width) by weight (out, in, 1, 1) and bias
+    (out,), to (batch, out, height, width)."""
     points = x.flatten(2)
     if len(x) == 1 and points.shape[2] < SINGLE:
         points = points.expand(2, -1, -1)
@@ -123,7 +124,7 @@ class SteadyConv2d(nn.Conv2d):
         of_points = self.kernel_size == self.stride == (1, 1) and self.padding in ((0, 0), "valid", "same")
         ordinary = input.ndim == 4 and input.shape[1] == self.in_channels and self.groups == 1
         if input.device.type == "cpu" and of_points and ordinary:
-            return mixed(input, weight, bias)
+            return pointwise_conv2d(input, weight, bias)
         return super()._conv_forward(input, weight, bias)
 
 

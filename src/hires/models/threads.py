@@ -19,7 +19,7 @@ GELU_GRAIN = 1
 
 
 def steady_gelu(x: Tensor) -> Tensor:
-    """GELU by the error function; a new tensor."""
+    """GELU by the error function of x of any shape; a new tensor."""
     if steady.divides_evenly(x, GELU_GRAIN):
         return gelu(x)
     return steady.in_vectors(torch.ops.aten.gelu_, x.clone(memory_format=torch.contiguous_format), GELU_GRAIN)

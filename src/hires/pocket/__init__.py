@@ -11,6 +11,7 @@ BUILT_IN_FOLDER = Path(__file__).parent / "data"
 BUILT_IN_NAME = "hires-pocket.safetensors"
 INPAINTING_NAME = "hires-pocket-inpainting.safetensors"
 """The same with nine channels, which fills holes."""
+CHECKPOINTS = (BUILT_IN_NAME, INPAINTING_NAME)
 GUIDANCE = 3.0
 """The guidance scale at which it draws best (docs/built-in-model.md): more breaks faces sooner."""
 
@@ -18,4 +19,4 @@ GUIDANCE = 3.0
 def after_own(name: str) -> int:
     """Where a checkpoint stands in a choice: the user's own first (0), then the built-in model, then its inpainting
     version."""
-    return (BUILT_IN_NAME, INPAINTING_NAME).index(name) + 1 if name in (BUILT_IN_NAME, INPAINTING_NAME) else 0
+    return CHECKPOINTS.index(name) + 1 if name in CHECKPOINTS else 0
